@@ -1,0 +1,1 @@
+"""Register, validate, encrypt, reach and health-check clusters; one connection for each."""

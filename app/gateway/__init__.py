@@ -1,0 +1,1 @@
+"""What every request passes, in one ordered list: hosts, request log, security headers, problem documents."""

@@ -1,0 +1,1 @@
+"""Read objects of a cluster on behalf of a person: get, events, logs."""

@@ -1,0 +1,1 @@
+"""Which lifespans each process runs: web, watcher, and the supervisor that owns them all."""

@@ -1,0 +1,1 @@
+"""Pages: snapshot to HTML, publication to fragment. Never reads a table, a cluster or Redis itself."""
