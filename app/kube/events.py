@@ -88,7 +88,7 @@ class Handler(Protocol[T]):
         """The list is whole at `version`: swap it in; what it does not name was deleted."""
 
     def changed(self, events: list[Event[T]]) -> None:
-        """Changes after the list, in order, newest last; one call per read of the socket, so batches grow under load."""
+        """Changes after the list, newest last; one call per read of the socket, so batches grow under load."""
 
     def progressed(self, version: str) -> None:
         """A bookmark: nothing changed up to `version`."""

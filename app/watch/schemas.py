@@ -74,7 +74,7 @@ class ResourceRef(msgspec.Struct, frozen=True, array_like=True, order=True):
 
     @property
     def key(self) -> str:
-        """ "pods", "deployments.apps": unique in a cluster whatever the version, and what URLs carry."""
+        """E.g. "pods" or "deployments.apps": unique in a cluster whatever the version, and what URLs carry."""
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
