@@ -1,4 +1,7 @@
-"""The peers, each as a process of its own: `python -m bench.peers NAME PORT [CA]` prints events, bytes, CPU µs, RSS kB."""
+"""The peers, each as a process of its own: `python -m bench.peers NAME PORT [CA]`.
+
+Prints events, bytes, CPU microseconds and peak RSS in kB.
+"""
 
 import asyncio
 import resource
