@@ -37,6 +37,10 @@ class Forbidden(Problem):
     status, kind, title = 403, "forbidden", "This is not allowed for you"
 
 
+class PasswordExpired(Forbidden):
+    kind, title = "password-expired", "Choose a new password"
+
+
 class NotFound(Problem):
     status, kind, title = 404, "not-found", "There is no such thing here"
 
