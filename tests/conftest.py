@@ -104,7 +104,6 @@ async def redis(redis_url: str):
 @pytest_asyncio.fixture(scope="session")
 async def _migrated(postgres_url: str, server_directory: Path):
     """The pool on a migrated database, with the names of the tables to empty."""
-    import piccolo.conf.apps
     from app.settings import Secret, Settings
     from app.storage import postgres as storage
 
@@ -112,7 +111,6 @@ async def _migrated(postgres_url: str, server_directory: Path):
     if importlib.util.find_spec("piccolo_app") is not None:
         await storage.migrate(settings)
     engine = storage.engine(settings)
-    storage.bind(engine)
     async with storage.lifespan(engine):
         rows = await engine.pool.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migration'"
