@@ -50,7 +50,13 @@ class Conflict(Problem):
 
 
 class TooManyRequests(Problem):
+    """retry_after_s: seconds until the next try can succeed; 0 when that is not known."""
+
     status, kind, title = 429, "too-many-requests", "Too many tries"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(Problem):
@@ -63,3 +69,19 @@ class UpstreamFailed(Problem):
 
 class UpstreamTimeout(Problem):
     status, kind, title = 504, "upstream-timeout", "The cluster's API server did not answer in time"
+
+
+class RequestTimeout(Problem):
+    status, kind, title = 408, "request-timeout", "The request took too long to arrive"
+
+
+class TooLarge(Problem):
+    status, kind, title = 413, "too-large", "The request is too large"
+
+
+class UnsupportedMedia(Problem):
+    status, kind, title = 415, "unsupported-media-type", "This kind of body is not understood"
+
+
+class Misdirected(Problem):
+    status, kind, title = 421, "misdirected", "This server is not known by that name"

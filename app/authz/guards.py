@@ -90,6 +90,6 @@ def _signed_in(connection: Connection) -> Identity:
 
 def _refuse(connection: Connection, problem: Problem) -> None:
     # A refused WebSocket has no problem document: its close code is 4000 + the status.
-    if connection.scope["type"] is ScopeType.WEBSOCKET:
+    if connection.scope["type"].lower() == ScopeType.WEBSOCKET.value:
         raise WebSocketException(detail=problem.detail[:120], code=4000 + problem.status)
     raise problem

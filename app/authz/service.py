@@ -1,10 +1,14 @@
 """Read and write role bindings."""
 
+from datetime import datetime
+from typing import Final
 from uuid import uuid4
 
 from app.authz.identity import Binding
 from app.authz.roles import Role
 from app.authz.tables import RoleBinding
+
+_KNOWN: Final = frozenset(role.value for role in Role)
 
 
 async def bindings_of(user_id: str) -> tuple[Binding, ...]:
@@ -13,11 +17,11 @@ async def bindings_of(user_id: str) -> tuple[Binding, ...]:
     return tuple(
         Binding(role=Role(row["role"]), clusters=_names(row["clusters"]), namespaces=_names(row["namespaces"]))
         for row in rows
-        if row["role"] in Role
+        if row["role"] in _KNOWN
     )
 
 
-async def bind(user_id: str, binding: Binding) -> None:
+async def bind(user_id: str, binding: Binding, now: datetime) -> None:
     """Grant one more binding."""
     await RoleBinding(
         id=uuid4().hex,
@@ -25,6 +29,7 @@ async def bind(user_id: str, binding: Binding) -> None:
         role=binding.role.value,
         clusters=None if binding.clusters is None else sorted(binding.clusters),
         namespaces=None if binding.namespaces is None else sorted(binding.namespaces),
+        created_at=now,
     ).save()
 
 
