@@ -13,7 +13,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: {type}\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -284,7 +284,7 @@ class FaultServer:
     def of(self, kind: str) -> list[Request]:
         return [request for request in self.requests if request.kind == kind]
 
-    async def __aenter__(self) -> "FaultServer":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

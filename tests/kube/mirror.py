@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -150,5 +151,5 @@ async def watching(
 
 def gaps(requests: list[Any]) -> Iterator[float]:
     """Seconds between requests."""
-    for earlier, later in zip(requests, requests[1:], strict=False):
+    for earlier, later in itertools.pairwise(requests):
         yield later.at_s - earlier.at_s
