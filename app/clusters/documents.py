@@ -107,7 +107,7 @@ class _Builder:
 
 
 def _at(event: yaml.Event) -> str:
-    return f" in line {event.start_mark.line + 1}"
+    return f" in line {event.start_mark.line + 1}" if event.start_mark is not None else ""
 
 
 def _place(error: yaml.YAMLError) -> str:

@@ -54,7 +54,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
     """No field passes unnoticed: one that means running or reading something would otherwise be dropped in silence."""
 
 
-class _Cluster(_Strict):
+class _Cluster(_Strict, frozen=True):
     server: str = ""
     tls_server_name: str | None = None
     insecure_skip_tls_verify: bool | None = None
@@ -65,7 +65,7 @@ class _Cluster(_Strict):
     extensions: Any = None
 
 
-class _User(_Strict):
+class _User(_Strict, frozen=True):
     client_certificate: str | None = None
     client_certificate_data: str | None = None
     client_key: str | None = None
@@ -83,29 +83,29 @@ class _User(_Strict):
     extensions: Any = None
 
 
-class _Context(_Strict):
+class _Context(_Strict, frozen=True):
     cluster: str = ""
     user: str = ""
     namespace: str | None = None
     extensions: Any = None
 
 
-class _NamedCluster(_Strict):
+class _NamedCluster(_Strict, frozen=True):
     name: str
     cluster: _Cluster
 
 
-class _NamedUser(_Strict):
+class _NamedUser(_Strict, frozen=True):
     name: str
     user: _User | None = None
 
 
-class _NamedContext(_Strict):
+class _NamedContext(_Strict, frozen=True):
     name: str
     context: _Context
 
 
-class _Kubeconfig(_Strict):
+class _Kubeconfig(_Strict, frozen=True):
     api_version: str | None = msgspec.field(default=None, name="apiVersion")
     kind: str | None = None
     preferences: Any = None
@@ -152,6 +152,19 @@ def choose(candidates: list[Candidate], context: str) -> Candidate:
     if wanted[0].refusal:
         raise _refused(wanted[0].refusal)
     return wanted[0]
+
+
+def direct(server: str, ca_pem: str, token: str) -> Candidate:
+    """The candidate for an address, an authority ("" means the system's) and a token, under the same rules.
+
+    Raises `KubeconfigError`.
+    """
+    if fault := _server_fault(server) or _credential_fault(_User(token=token)):
+        raise _refused(fault)
+    if ca_pem and "-----BEGIN CERTIFICATE-----" not in ca_pem:
+        raise _refused("The certificate authority holds no PEM block of a certificate. Copy it again, whole.")
+    name = urlsplit(server).hostname or ""
+    return Candidate(name=name, current=True, server=server, ca_pem=ca_pem, token=Secret(token.strip()))
 
 
 def _candidate(named: _NamedContext, clusters: dict[str, _Cluster], users: dict[str, _User], current: str) -> Candidate:
