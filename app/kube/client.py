@@ -284,7 +284,7 @@ class ApiServer:
             raise errors.Untrusted from error
         except (aiohttp.ClientError, OSError, zlib.error) as error:
             refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
-            raise errors.Unreachable(refused=refused) from error
+            raise errors.Unreachable(dialer.REFUSED if refused else "", refused=refused) from error
         raise errors.from_answer(response.status, got, failed)
 
     def _netloc(self) -> str:

@@ -23,6 +23,7 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 RESOLVE_S: Final = 5.0
 CONNECT_S: Final = 10.0  # TCP and TLS together
 KEEPALIVE: Final = (15, 5, 3)  # s idle, s between, probes: a dead peer is found within 30 s (W22)
+REFUSED: Final = "The API server refuses connections: it may be restarting."
 METADATA: Final = frozenset(
     ipaddress.ip_address(text)
     for text in (
@@ -163,7 +164,7 @@ def _as_kube_errors() -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise Untrusted from error
     except ConnectionRefusedError as error:
-        raise Unreachable("The API server refuses connections: it may be restarting.", refused=True) from error
+        raise Unreachable(REFUSED, refused=True) from error
     except TimeoutError as error:
         raise Unreachable(f"The API server does not accept a connection within {CONNECT_S:.0f} s.") from error
     except ssl.SSLError as error:

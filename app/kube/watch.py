@@ -399,6 +399,7 @@ class ListWatch(Generic[T]):
         """Say what is wrong and wait; only where nothing can have been lost is the version kept without a list."""
         match error:
             case errors.Forbidden():
+                self._must_list = True  # a handler may have dropped what may no longer be read
                 self._tell("forbidden", str(error))
                 await self._clock.sleep(self._timing.forbidden_s)
                 return
