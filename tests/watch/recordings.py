@@ -1,10 +1,10 @@
-"""Recorded answers of a real API server, kept beside the tests that read them."""
+"""Recorded answers of a real API server, as these tests read them."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent / "recordings"
+ROOT = Path(__file__).parents[1] / "fixtures" / "kubernetes-traffic"
 
 
 def read(path: str) -> bytes:
