@@ -42,6 +42,10 @@ def registration(api: ApiServer, authority: Authority, **details) -> Registratio
     return Registration(Connection(kubeconfig=api.kubeconfig(authority)), Details(**details))
 
 
+def open_files() -> list[str]:
+    return [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+
+
 async def verdicts(clusters: ClusterService, connection: Connection, namespaces=None) -> dict[str, Step]:
     return {step.name: step async for step in clusters.validate(connection, namespaces)}
 
@@ -330,7 +334,7 @@ async def test_no_credential_is_at_rest_in_clear(clusters, api, authority, postg
 
     rows = str([await table.select() for table in (Clusters, ClusterCredential)])
     said = "".join(capfd.readouterr())
-    held = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    held = open_files()
     for canary in (TOKEN, base64.b64encode(TOKEN.encode()).decode()):
         assert canary not in rows
         assert canary not in said

@@ -31,7 +31,7 @@ class Cluster(Table, tablename="cluster", schema=None):
     )
 
 
-ID = "2026-11-23T06:11:21:173997"
+ID = "2026-11-23T06:20:39:564136"
 VERSION = "1.38.0"
 DESCRIPTION = "initial"
 
@@ -42,14 +42,23 @@ async def forwards():
     )
 
     manager.add_table(
-        class_name="ClusterCredential",
-        tablename="cluster_credential",
-        schema=None,
-        columns=None,
+        class_name="Lease", tablename="watch_lease", schema=None, columns=None
     )
 
     manager.add_table(
         class_name="User", tablename="platform_user", schema=None, columns=None
+    )
+
+    manager.add_table(
+        class_name="Watcher", tablename="watcher", schema=None, columns=None
+    )
+
+    manager.add_table(
+        class_name="Cluster", tablename="cluster", schema=None, columns=None
+    )
+
+    manager.add_table(
+        class_name="SetupStep", tablename="setup_step", schema=None, columns=None
     )
 
     manager.add_table(
@@ -60,7 +69,10 @@ async def forwards():
     )
 
     manager.add_table(
-        class_name="Cluster", tablename="cluster", schema=None, columns=None
+        class_name="ClusterCredential",
+        tablename="cluster_credential",
+        schema=None,
+        columns=None,
     )
 
     manager.add_table(
@@ -70,23 +82,17 @@ async def forwards():
         columns=None,
     )
 
-    manager.add_table(
-        class_name="SetupStep", tablename="setup_step", schema=None, columns=None
-    )
-
     manager.add_column(
-        table_class_name="ClusterCredential",
-        tablename="cluster_credential",
-        column_name="cluster",
-        db_column_name="cluster",
-        column_class_name="ForeignKey",
-        column_class=ForeignKey,
+        table_class_name="Lease",
+        tablename="watch_lease",
+        column_name="cluster_id",
+        db_column_name="cluster_id",
+        column_class_name="Varchar",
+        column_class=Varchar,
         params={
-            "references": Cluster,
-            "on_delete": OnDelete.cascade,
-            "on_update": OnUpdate.cascade,
-            "target_column": None,
-            "null": True,
+            "length": 64,
+            "default": "",
+            "null": False,
             "primary_key": True,
             "unique": False,
             "index": False,
@@ -99,14 +105,15 @@ async def forwards():
     )
 
     manager.add_column(
-        table_class_name="ClusterCredential",
-        tablename="cluster_credential",
-        column_name="version",
-        db_column_name="version",
-        column_class_name="Integer",
-        column_class=Integer,
+        table_class_name="Lease",
+        tablename="watch_lease",
+        column_name="holder",
+        db_column_name="holder",
+        column_class_name="Varchar",
+        column_class=Varchar,
         params={
-            "default": 1,
+            "length": 64,
+            "default": "",
             "null": False,
             "primary_key": False,
             "unique": False,
@@ -120,14 +127,14 @@ async def forwards():
     )
 
     manager.add_column(
-        table_class_name="ClusterCredential",
-        tablename="cluster_credential",
-        column_name="sealed",
-        db_column_name="sealed",
-        column_class_name="Bytea",
-        column_class=Bytea,
+        table_class_name="Lease",
+        tablename="watch_lease",
+        column_name="token",
+        db_column_name="token",
+        column_class_name="BigInt",
+        column_class=BigInt,
         params={
-            "default": b"",
+            "default": 0,
             "null": False,
             "primary_key": False,
             "unique": False,
@@ -135,16 +142,16 @@ async def forwards():
             "index_method": IndexMethod.btree,
             "choices": None,
             "db_column_name": None,
-            "secret": True,
+            "secret": False,
         },
         schema=None,
     )
 
     manager.add_column(
-        table_class_name="ClusterCredential",
-        tablename="cluster_credential",
-        column_name="updated_at",
-        db_column_name="updated_at",
+        table_class_name="Lease",
+        tablename="watch_lease",
+        column_name="expires_at",
+        db_column_name="expires_at",
         column_class_name="Timestamptz",
         column_class=Timestamptz,
         params={
@@ -311,14 +318,15 @@ async def forwards():
     )
 
     manager.add_column(
-        table_class_name="ClusterRegistry",
-        tablename="cluster_registry",
+        table_class_name="Watcher",
+        tablename="watcher",
         column_name="id",
         db_column_name="id",
-        column_class_name="Integer",
-        column_class=Integer,
+        column_class_name="Varchar",
+        column_class=Varchar,
         params={
-            "default": 1,
+            "length": 64,
+            "default": "",
             "null": False,
             "primary_key": True,
             "unique": False,
@@ -332,14 +340,14 @@ async def forwards():
     )
 
     manager.add_column(
-        table_class_name="ClusterRegistry",
-        tablename="cluster_registry",
-        column_name="revision",
-        db_column_name="revision",
-        column_class_name="BigInt",
-        column_class=BigInt,
+        table_class_name="Watcher",
+        tablename="watcher",
+        column_name="seen_at",
+        db_column_name="seen_at",
+        column_class_name="Timestamptz",
+        column_class=Timestamptz,
         params={
-            "default": 0,
+            "default": TimestamptzNow(),
             "null": False,
             "primary_key": False,
             "unique": False,
@@ -665,6 +673,178 @@ async def forwards():
     )
 
     manager.add_column(
+        table_class_name="SetupStep",
+        tablename="setup_step",
+        column_name="name",
+        db_column_name="name",
+        column_class_name="Varchar",
+        column_class=Varchar,
+        params={
+            "length": 100,
+            "default": "",
+            "null": False,
+            "primary_key": True,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="SetupStep",
+        tablename="setup_step",
+        column_name="done_at",
+        db_column_name="done_at",
+        column_class_name="Timestamptz",
+        column_class=Timestamptz,
+        params={
+            "default": TimestamptzNow(),
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ClusterRegistry",
+        tablename="cluster_registry",
+        column_name="id",
+        db_column_name="id",
+        column_class_name="Integer",
+        column_class=Integer,
+        params={
+            "default": 1,
+            "null": False,
+            "primary_key": True,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ClusterRegistry",
+        tablename="cluster_registry",
+        column_name="revision",
+        db_column_name="revision",
+        column_class_name="BigInt",
+        column_class=BigInt,
+        params={
+            "default": 0,
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ClusterCredential",
+        tablename="cluster_credential",
+        column_name="cluster",
+        db_column_name="cluster",
+        column_class_name="ForeignKey",
+        column_class=ForeignKey,
+        params={
+            "references": Cluster,
+            "on_delete": OnDelete.cascade,
+            "on_update": OnUpdate.cascade,
+            "target_column": None,
+            "null": True,
+            "primary_key": True,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ClusterCredential",
+        tablename="cluster_credential",
+        column_name="version",
+        db_column_name="version",
+        column_class_name="Integer",
+        column_class=Integer,
+        params={
+            "default": 1,
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ClusterCredential",
+        tablename="cluster_credential",
+        column_name="sealed",
+        db_column_name="sealed",
+        column_class_name="Bytea",
+        column_class=Bytea,
+        params={
+            "default": b"",
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": True,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ClusterCredential",
+        tablename="cluster_credential",
+        column_name="updated_at",
+        db_column_name="updated_at",
+        column_class_name="Timestamptz",
+        column_class=Timestamptz,
+        params={
+            "default": TimestamptzNow(),
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
         table_class_name="RoleBinding",
         tablename="role_binding",
         column_name="id",
@@ -801,49 +981,6 @@ async def forwards():
         tablename="role_binding",
         column_name="created_at",
         db_column_name="created_at",
-        column_class_name="Timestamptz",
-        column_class=Timestamptz,
-        params={
-            "default": TimestamptzNow(),
-            "null": False,
-            "primary_key": False,
-            "unique": False,
-            "index": False,
-            "index_method": IndexMethod.btree,
-            "choices": None,
-            "db_column_name": None,
-            "secret": False,
-        },
-        schema=None,
-    )
-
-    manager.add_column(
-        table_class_name="SetupStep",
-        tablename="setup_step",
-        column_name="name",
-        db_column_name="name",
-        column_class_name="Varchar",
-        column_class=Varchar,
-        params={
-            "length": 100,
-            "default": "",
-            "null": False,
-            "primary_key": True,
-            "unique": False,
-            "index": False,
-            "index_method": IndexMethod.btree,
-            "choices": None,
-            "db_column_name": None,
-            "secret": False,
-        },
-        schema=None,
-    )
-
-    manager.add_column(
-        table_class_name="SetupStep",
-        tablename="setup_step",
-        column_name="done_at",
-        db_column_name="done_at",
         column_class_name="Timestamptz",
         column_class=Timestamptz,
         params={
