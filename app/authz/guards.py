@@ -6,6 +6,7 @@ from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.exceptions import WebSocketException
 from litestar.handlers.base import BaseRouteHandler
+from litestar.types import Scope
 
 from app.authz.identity import Identity
 from app.authz.permissions import Permission, permission
@@ -59,7 +60,12 @@ class signed_in:  # noqa: N801 - as above
 
 def caller(connection: Connection) -> Identity:
     """Who is calling; raises `Unauthenticated` when that is nobody."""
-    identity = connection.scope.get("user")
+    return identity_of(connection.scope)
+
+
+def identity_of(scope: Scope) -> Identity:
+    """Who is calling, by the ASGI scope; raises `Unauthenticated` when that is nobody."""
+    identity = scope.get("user")
     if not isinstance(identity, Identity):
         raise Unauthenticated("Sign in to go on.")
     return identity

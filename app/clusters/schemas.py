@@ -62,7 +62,7 @@ class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connection: Connection
-    details: Details = Details()
+    details: Details = msgspec.field(default_factory=Details)
 
 
 class ClusterChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,4 +109,4 @@ class LocalImport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which context of the kubeconfig on the server's own machine to register."""
 
     context: str
-    details: Details = Details()
+    details: Details = msgspec.field(default_factory=Details)
