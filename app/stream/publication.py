@@ -39,3 +39,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     position: Position
     entries: dict[bytes, bytes]
     meta: dict[bytes, bytes]
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """What was given before may be out of date: Redis, or the channel's publisher, is out of reach.
+
+    since: the last moment at which it was known to be right, seconds since 1970. reason: a sentence for the page.
+    The next Snapshot or list of publications, an empty one too, ends it.
+    """
+
+    since: float
+    reason: str

@@ -17,6 +17,7 @@ from app.storage import postgres
 from app.storage.postgres import Engine, lifespan
 
 POOL = 2
+MIGRATIONS = list(Path("piccolo_migrations").glob("*_*.py"))
 
 
 @pytest_asyncio.fixture
@@ -144,7 +145,7 @@ async def test_processes_that_migrate_at_the_same_time_all_succeed_and_the_table
         noted = await connection.fetchval("SELECT count(*) FROM migration")
         await connection.close()
         assert not doubled
-        assert noted == len(list(Path("piccolo_migrations").glob("*_*.py")))
+        assert noted == len(MIGRATIONS)
 
 
 async def _migrate(environment):
