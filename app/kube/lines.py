@@ -4,6 +4,7 @@ Any cut of the bytes into pieces gives the same lines. A line is handed out once
 line at the end of a broken connection is never taken for an event.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 HEAD_BYTES: Final = 64 << 10
 LINE_BYTES: Final = 64 << 20  # an object is at most some 1.5 MiB in etcd; a server that sends more than this is ill
 SIZE_BYTES: Final = 1024  # of the line that opens a chunk
+HEX: Final = re.compile(rb"[0-9a-fA-F]{1,8}").fullmatch
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -99,8 +101,14 @@ class Response:
         parts, remain, position = self._parts, self._remain, 0
         while position < size and not self.ended:
             if not remain:
-                position, remain = self._chunk_size(buffer, position, size)
-                continue
+                # In one step where both line ends are here, which costs a third of the careful way below.
+                end = find(b"\r\n", position + 2, position + 12) if self._skip == 2 else -1
+                digits = buffer[position + 2 : end] if 0 < end <= size - 2 else b""
+                if digits and HEX(digits) and (remain := int(digits, 16)):
+                    position = end + 2
+                else:
+                    position, remain = self._chunk_size(buffer, position, size)
+                    continue
             stop = position + remain
             end = stop if stop < size else size  # noqa: FURB136 - min() costs a tenth of the whole loop
             line_end = find(b"\n", position, end)
@@ -130,12 +138,9 @@ class Response:
         text = self._early + bytes(buffer[position:end])
         self._early = b""
         digits = text.partition(b";")[0].strip()
-        try:
-            remain = int(digits, 16)
-        except ValueError as error:
-            raise BadFraming("the size of a chunk is not a number") from error
-        if remain < 0:
-            raise BadFraming("the size of a chunk is below zero")
+        if not HEX(digits):
+            raise BadFraming("the size of a chunk is not a number")
+        remain = int(digits, 16)
         self.ended = remain == 0
         return end + 1, remain
 

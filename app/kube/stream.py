@@ -5,13 +5,16 @@ Its own protocol over asyncio (or uvloop), because a general HTTP client costs h
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Self, cast
 
 from app.kube import errors
 from app.kube.lines import BadFraming, Head, LineTooLong, Response
 
-RECEIVE_BYTES: Final = 256 << 10  # one read; a TLS record is 16 KiB, under load many arrive in one turn of the loop
+Sink = Callable[[list[bytes]], None]
+
+RECEIVE_BYTES: Final = 128 << 10  # one read; a TLS record is 16 KiB, under load many arrive in one turn of the loop
+KEEP_BYTES: Final = 4 << 20
 QUEUE_BYTES: Final = 1 << 20  # received and not yet taken: above it the socket is not read
 HEAD_S: Final = 30.0  # an API server answers a watch at once; a streaming list when its cache is ready
 
@@ -37,7 +40,8 @@ class Receiver(asyncio.BufferedProtocol):
 
     def __init__(self, buffer: "SharedBuffer", line_bytes: int) -> None:
         self.response = Response(line_bytes)
-        self.failure: errors.KubeError | None = None
+        self.failure: Exception | None = None
+        self.sink: Sink | None = None
         self.closed = False
         self.last_read_s = 0.0
         self.received = 0
@@ -71,13 +75,16 @@ class Receiver(asyncio.BufferedProtocol):
         except LineTooLong:
             self.fail(LineRefused())
             return
-        if lines:
+        if lines and self.sink is not None:
+            self._give(lines)
+        elif lines:
             self._lines += lines
             self._queued += nbytes
             if self._queued > QUEUE_BYTES and self._transport is not None:
                 self._paused = True
                 self._transport.pause_reading()
-        self._wake()
+        if self.sink is None or self.response.ended:
+            self._wake()
 
     def eof_received(self) -> None:
         self._finish()
@@ -89,7 +96,7 @@ class Receiver(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(request)
 
-    def fail(self, failure: errors.KubeError) -> None:
+    def fail(self, failure: Exception) -> None:
         """End the stream with `failure`; what was received before stays readable."""
         self.failure = self.failure or failure
         self.abort()
@@ -126,6 +133,12 @@ class Receiver(asyncio.BufferedProtocol):
     def is_paused(self) -> bool:
         return self._paused
 
+    def _give(self, lines: list[bytes]) -> None:
+        try:
+            cast("Sink", self.sink)(lines)
+        except Exception as failure:  # noqa: BLE001 - raised again by the task that waits in `pump`
+            self.fail(failure)
+
     def _finish(self, exc: Exception | None = None) -> None:
         if not self.closed:
             self.closed = True
@@ -143,6 +156,9 @@ class SharedBuffer:
     """Bytes that one stream at a time is filling."""
 
     def __init__(self, size: int = RECEIVE_BYTES) -> None:
+        # glibc gives memory above 128 KiB back at once and faults it in again with each read; once a larger block was
+        # freed it keeps twice that. Halves the cost of receiving.
+        bytes(KEEP_BYTES)
         self.bytes = bytearray(size)
         self.view = memoryview(self.bytes)
         self.owner: Receiver | None = None
@@ -185,6 +201,23 @@ class Stream:
             if receiver.response.ended or receiver.closed:
                 return []
             await receiver.changed()
+
+    async def pump(self, sink: Sink) -> None:
+        """Give the lines of each read to `sink`, in the read itself, until the response is whole.
+
+        A line is still in the processor's cache then: twice as fast as `read`. Raises what `read` raises, and what
+        `sink` raised, which ends the stream.
+        """
+        receiver = self._receiver
+        receiver.sink = sink
+        try:
+            if lines := receiver.take():
+                sink(lines)
+            while not (receiver.response.ended or receiver.closed or receiver.failure):
+                await receiver.changed()
+            receiver.check()
+        finally:
+            receiver.sink = None
 
     async def body(self, most: int) -> bytes:
         """The whole body, for the short answer of an error; cut at `most` bytes or where the connection broke."""

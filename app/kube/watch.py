@@ -17,7 +17,7 @@ from app.kube import errors, versions
 from app.kube.client import LIST_BYTES, ApiServer
 from app.kube.events import Bookmark, Codec, ErrorEvent, Event, Handler, Page, Unreadable
 from app.kube.lines import LINE_BYTES
-from app.kube.stream import Stream, StreamCut, StreamMute
+from app.kube.stream import Sink, Stream, StreamCut, StreamMute
 from app.tasks import backoff
 
 T = TypeVar("T")
@@ -245,52 +245,58 @@ class ListWatch(Generic[T]):
             raise Abandon("streaming lists are not known here", remember=True) from error
         except (errors.Gone, errors.ServerFailed) as error:
             raise Abandon("the streaming list was refused", remember=False) from error
-        async with stream:
-            self.counters.streaming_lists += 1
-            try:
-                await self._initial(stream)
-            except (errors.Unreachable, errors.TooLarge, errors.NotKubernetes, TimeoutError, Relist) as error:
-                late = isinstance(error, TimeoutError)
-                if late:
-                    log.warning("watch.no_bookmark", path=self._path, waited_s=self._timing.first_bookmark_s)
-                raise Abandon("the streaming list did not end", remember=late) from error
-            self._tell("live", "")
-            await self._follow(stream, timeout_s)
-
-    async def _initial(self, stream: Stream) -> None:
-        """Read a streaming list to its end, and tell what belongs to it and what came after."""
-        loop = asyncio.get_running_loop()
+        self.counters.streaming_lists += 1
         self._handler.begin()
+        async with stream:
+            try:
+                async with asyncio.timeout(self._timing.first_bookmark_s) as patience:
+                    await self._follow(stream, timeout_s, self._initial(patience))
+            except TimeoutError as error:
+                log.warning("watch.no_bookmark", path=self._path, waited_s=self._timing.first_bookmark_s)
+                raise Abandon("the end of the streaming list did not come", remember=True) from error
+            except (errors.KubeError, Relist) as error:
+                if not self._must_list:
+                    raise
+                raise Abandon("the streaming list broke", remember=False) from error
+
+    def _initial(self, patience: asyncio.Timeout) -> Sink:
+        """What takes the lines of a streaming list to its end, and then those of the watch that it becomes."""
+        loop = asyncio.get_running_loop()
         late: list[Event[T]] = []  # a deletion, and all after it, cannot be part of a list
-        until_s = loop.time() + self._timing.first_bookmark_s
-        while True:
-            async with asyncio.timeout_at(until_s):
-                lines = await stream.read()
-            if not lines:
-                raise Relist("The API server ended a list before it was whole.")
+
+        def take(lines: list[bytes]) -> None:
+            if not self._must_list:
+                self._take(lines)
+                return
             initial: list[Event[T]] = []
             for at, line in enumerate(lines):
                 decoded = self._codec.line(line)
                 if isinstance(decoded, Bookmark) and decoded.initial_events_end:
+                    patience.reschedule(None)
                     self._handler.listed(initial)
                     self._complete(decoded.version)
+                    self.counters.bookmarks += 1
+                    self._tell("live", "")
                     self._changed(late)
-                    self._take(lines[at + 1 :], synthetic=False)
+                    self._take(lines[at + 1 :])
                     return
                 events = self._events(decoded)
                 (late if late or any(e.type == "delete" for e in events) else initial).extend(events)
             self._handler.listed(initial)
             if any(is_added(line) for line in lines):
-                until_s = loop.time() + self._timing.first_bookmark_s
+                patience.reschedule(loop.time() + self._timing.first_bookmark_s)
+
+        return take
 
     # --- watch ----------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         """One watch from `version`; returns when the next may go on from the then newest version."""
         stream, timeout_s = await self._open([])
+        take = self._take if self.version not in {"", "0"} else self._take_synthetic
         async with stream:
             self._tell("live", "")
-            await self._follow(stream, timeout_s)
+            await self._follow(stream, timeout_s, take)
 
     async def _open(self, extra: list[tuple[str, str]]) -> tuple[Stream, int]:
         """Open a watch from `version`; return it with the time after which the server was asked to end it."""
@@ -308,19 +314,19 @@ class ListWatch(Generic[T]):
         )
         return stream, timeout_s
 
-    async def _follow(self, stream: Stream, timeout_s: float) -> None:
+    async def _follow(self, stream: Stream, timeout_s: float, take: Sink) -> None:
         """Tell what the stream brings until it ends; returns when a watch may go on from `version`."""
         opened_s = self._clock.monotonic()
-        synthetic = self.version in {"", "0"}
         told = self.counters.events + self.counters.bookmarks
         cut = mute = False
         try:
-            while lines := await stream.read():
-                self._take(lines, synthetic=synthetic)
+            await stream.pump(take)
         except StreamMute:
             mute = True
         except StreamCut:
             cut = True
+        if self._must_list:
+            raise Relist("The API server ended a list before it was whole.")
         lasted_s = self._clock.monotonic() - opened_s
         empty = told == self.counters.events + self.counters.bookmarks
         if self.version in {"", "0"}:
@@ -342,26 +348,27 @@ class ListWatch(Generic[T]):
 
     # --- events ---------------------------------------------------------------------------------------------------
 
-    def _take(self, lines: list[bytes], *, synthetic: bool) -> None:
-        """Tell the events of one read in one call.
-
-        synthetic: the watch began without a version, so ADDED comes in no order and must not advance it.
-        """
+    def _take(self, lines: list[bytes]) -> None:
+        """Tell the events of one read in one call."""
         decode = self._codec.line
         events: list[Event[T]] = []
         for line in lines:
             decoded = decode(line)
             if isinstance(decoded, Event):
                 events.append(decoded)
-                if synthetic and not is_added(line):
-                    self._advance(decoded.version)
             elif isinstance(decoded, list):
                 events += decoded
             else:
-                self._changed(events, advance=not synthetic)
+                self._changed(events)
                 events = []
                 self._events(decoded)
-        self._changed(events, advance=not synthetic)
+        self._changed(events)
+
+    def _take_synthetic(self, lines: list[bytes]) -> None:
+        """The same where the watch began without a version: ADDED comes in no order and must not advance it."""
+        for line in lines:
+            events = self._events(self._codec.line(line))
+            self._changed(events, advance=not is_added(line))
 
     def _changed(self, events: list[Event[T]], *, advance: bool = True) -> None:
         if events:

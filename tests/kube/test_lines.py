@@ -1,5 +1,6 @@
-"""The cutter of raw HTTP/1.1 bytes, and the codec on bad lines: any cut gives the same lines, no input crashes (W19, W20)."""
+"""Raw HTTP/1.1 bytes and bad lines: any cut gives the same lines, no input crashes (W19, W20, W23)."""
 
+import itertools
 import json
 
 import pytest
@@ -34,7 +35,7 @@ def lines_of(pieces: list[bytes], **options) -> list[bytes]:
 @pytest.mark.case("W20")
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_response_cut_at_every_offset_gives_the_same_lines(end: bytes) -> None:
-    texts = [text.encode() for text in TEXTS[:2] + ["y" * 40]]
+    texts = [text.encode() for text in [*TEXTS[:2], "y" * 40]]
     raw = chunked([texts[0] + end, texts[1] + end + texts[2][:7], texts[2][7:] + end])
 
     for at in range(1, len(raw)):
@@ -59,7 +60,7 @@ def test_neither_chunks_nor_reads_matter(texts: list[bytes], chunk_ends: list[in
 
 def split(content: bytes, ends: list[int]) -> list[bytes]:
     places = [0, *sorted({e for e in ends if e < len(content)}), len(content)]
-    return [content[a:b] for a, b in zip(places, places[1:], strict=False) if a < b]
+    return [content[a:b] for a, b in itertools.pairwise(places) if a < b]
 
 
 def test_a_recorded_response_is_read_whatever_the_reads() -> None:
@@ -118,9 +119,10 @@ def test_a_line_over_the_bound_is_refused_and_not_kept() -> None:
     raw = HEAD + b"%x\r\n" % 5000
     response.feed(raw, len(raw))
 
+    for _ in range(10):
+        response.feed(b"z" * 100, 100)
     with pytest.raises(LineTooLong):
-        for _ in range(20):
-            response.feed(b"z" * 100, 100)
+        response.feed(b"z" * 100, 100)
     assert response.rest == b""
 
 

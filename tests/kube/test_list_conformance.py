@@ -1,4 +1,4 @@
-"""Rows of the watch conformance table that tell how a list is made: versions, pages, streaming lists (W02, W03, W10, W11, W29)."""
+"""Rows that tell how a list is made: versions, pages, streaming lists (W02, W03, W10, W11, W29)."""
 
 import asyncio
 
