@@ -4,6 +4,8 @@ import asyncio
 from typing import Any, Final
 
 from litestar import Request, Router, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from app.authz.guards import requires
@@ -25,18 +27,21 @@ from app.clusters.service import ClusterService
 from app.problems import Forbidden, NotFound
 from app.settings import Settings
 
+Registry = NamedDependency[ClusterService]
+Who = NamedDependency[Identity]
+Configured = NamedDependency[Settings]
 REGISTER: Final = [requires("clusters:register", everywhere=True)]
 
 
 @get("/", guards=[requires("clusters:read")], operation_id="list_clusters")
-async def list_clusters(identity: Identity, clusters: ClusterService) -> list[Cluster]:
+async def list_clusters(identity: Who, clusters: Registry) -> list[Cluster]:
     """The clusters of which the caller may see anything, by name."""
     visible = scope(identity)
     return [cluster for cluster in await clusters.list() if visible.sees_cluster(cluster.id)]
 
 
 @get("/{cluster_id:str}", guards=[requires("clusters:read")], operation_id="get_cluster")
-async def get_cluster(cluster_id: str, identity: Identity, clusters: ClusterService) -> Cluster:
+async def get_cluster(cluster_id: FromPath[str], identity: Who, clusters: Registry) -> Cluster:
     """One cluster."""
     if not scope(identity).sees_cluster(cluster_id):
         # The same words as for a cluster that is not there: an id must not tell that it exists (security.md S19).
@@ -45,26 +50,26 @@ async def get_cluster(cluster_id: str, identity: Identity, clusters: ClusterServ
 
 
 @post("/", guards=REGISTER, operation_id="register_cluster")
-async def register_cluster(data: Registration, clusters: ClusterService) -> Cluster:
+async def register_cluster(data: JSONBody[Registration], clusters: Registry) -> Cluster:
     """Try a connection and keep it with what is said about the cluster."""
     return await clusters.register(data)
 
 
 @post("/validate", guards=REGISTER, operation_id="validate_connection", status_code=200)
-async def validate_connection(data: Connection, clusters: ClusterService) -> list[Step]:
+async def validate_connection(data: JSONBody[Connection], clusters: Registry) -> list[Step]:
     """Try a connection and keep nothing: each step with what it found."""
     return [step async for step in clusters.validate(data)]
 
 
 @post("/contexts", guards=REGISTER, operation_id="list_contexts", status_code=200)
-async def list_contexts(data: KubeconfigText, clusters: ClusterService) -> list[ContextView]:
+async def list_contexts(data: JSONBody[KubeconfigText], clusters: Registry) -> list[ContextView]:
     """The contexts of a kubeconfig: which of them can be registered, and why the others cannot."""
     return [_view(candidate) for candidate in await clusters.contexts(data.kubeconfig)]
 
 
 @get("/local", guards=REGISTER, operation_id="list_local_contexts")
 async def list_local_contexts(
-    request: Request[Any, Any, Any], settings: Settings, clusters: ClusterService
+    request: Request[Any, Any, Any], settings: Configured, clusters: Registry
 ) -> list[ContextView]:
     """The contexts of the kubeconfig on the server's machine; empty unless the caller sits at it."""
     text = await asyncio.to_thread(local.read, local.path_of()) if _at_the_machine(request, settings) else ""
@@ -73,7 +78,7 @@ async def list_local_contexts(
 
 @post("/local", guards=REGISTER, operation_id="import_local_context")
 async def import_local_context(
-    request: Request[Any, Any, Any], data: LocalImport, settings: Settings, clusters: ClusterService
+    request: Request[Any, Any, Any], data: JSONBody[LocalImport], settings: Configured, clusters: Registry
 ) -> Cluster:
     """Register one context of the kubeconfig on the server's machine."""
     if not _at_the_machine(request, settings):
@@ -83,7 +88,7 @@ async def import_local_context(
 
 
 @patch("/{cluster_id:str}", guards=[requires("clusters:edit", cluster="cluster_id")], operation_id="change_cluster")
-async def change_cluster(cluster_id: str, data: ClusterChange, clusters: ClusterService) -> Cluster:
+async def change_cluster(cluster_id: FromPath[str], data: JSONBody[ClusterChange], clusters: Registry) -> Cluster:
     """Change what is said about a cluster, or pause it."""
     return await clusters.change(cluster_id, data)
 
@@ -93,7 +98,7 @@ async def change_cluster(cluster_id: str, data: ClusterChange, clusters: Cluster
     guards=[requires("clusters:rotate", cluster="cluster_id")],
     operation_id="replace_credential",
 )
-async def replace_credential(cluster_id: str, data: Connection, clusters: ClusterService) -> Cluster:
+async def replace_credential(cluster_id: FromPath[str], data: JSONBody[Connection], clusters: Registry) -> Cluster:
     """Replace how a cluster is reached, once the new connection was tried."""
     return await clusters.replace_credential(cluster_id, data)
 
@@ -104,7 +109,7 @@ async def replace_credential(cluster_id: str, data: Connection, clusters: Cluste
     operation_id="approve_cluster",
     status_code=200,
 )
-async def approve_cluster(cluster_id: str, clusters: ClusterService) -> Cluster:
+async def approve_cluster(cluster_id: FromPath[str], clusters: Registry) -> Cluster:
     """Accept that another cluster now answers at this one's address."""
     return await clusters.approve(cluster_id)
 
@@ -114,7 +119,7 @@ async def approve_cluster(cluster_id: str, clusters: ClusterService) -> Cluster:
     guards=[requires("clusters:remove", cluster="cluster_id")],
     operation_id="remove_cluster",
 )
-async def remove_cluster(cluster_id: str, clusters: ClusterService) -> None:
+async def remove_cluster(cluster_id: FromPath[str], clusters: Registry) -> None:
     """Forget a cluster and destroy its credential; nothing happens in the cluster itself."""
     await clusters.remove(cluster_id)
 

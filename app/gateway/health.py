@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 from litestar import Response, get
+from litestar.di import NamedDependency
 from litestar.types import ControllerRouterHandler
 
 from app.authz.guards import PUBLIC
@@ -46,7 +47,7 @@ async def livez() -> str:
     operation_id="readyz",
     tags=["health"],
 )
-async def readyz(engine: Engine, redis: Redis) -> Response[Readiness]:
+async def readyz(engine: NamedDependency[Engine], redis: NamedDependency[Redis]) -> Response[Readiness]:
     """Whether all parts answer: 200, or 503 with the part that does not."""
     checks: dict[str, Awaitable[object]] = {"postgresql": engine.run_ddl("SELECT 1"), "redis": redis.ping()}
     verdicts = await asyncio.gather(*(_verdict(name, check) for name, check in checks.items()))
