@@ -17,10 +17,11 @@ from app.kube.client import ApiServer
 from app.kube.events import Codec
 from app.kube.watch import TIMING, ListWatch, Timing
 from app.storage.redis import RedisError
-from app.stream.publisher import Fenced, Lost, Publisher
+from app.stream.publisher import Lost, Publisher
 from app.tasks import backoff
 from app.watch.catalogue import kind_of, projection_of
 from app.watch.codec import ObjectCodec
+from app.watch.groups import group
 from app.watch.ingest import BATCH_ROWS, batch_bytes
 from app.watch.mirror import Mirror
 from app.watch.packing import Packer, train
@@ -135,15 +136,9 @@ class Reflector:
 
     async def run(self) -> None:
         """Mirror and publish until cancelled. Raises `Fenced` when another watcher has taken over."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._mirror(tasks), name=f"mirror {self.ref.key}")
-                tasks.create_task(self._publish(), name=f"publish {self.ref.key}")
-        except* Fenced as group:
-            fenced = group
-        else:
-            return
-        raise Fenced(*fenced.exceptions[0].args)
+        async with group() as tasks:
+            tasks.create_task(self._mirror(tasks), name=f"mirror {self.ref.key}")
+            tasks.create_task(self._publish(), name=f"publish {self.ref.key}")
 
     async def _mirror(self, tasks: asyncio.TaskGroup) -> None:
         """Watch the whole resource; each namespace on its own once that turned out to be forbidden."""

@@ -136,7 +136,10 @@ class ClusterStatus(msgspec.Struct, frozen=True, array_like=True):
 
 
 CLUSTER_STATUS: Final = "clusters/status"
-"""Channel whose snapshot holds one encoded `ClusterStatus` a cluster, keyed by cluster id."""
+"""Channel whose snapshot holds one encoded `ClusterStatus` a cluster, keyed by cluster id.
+
+Its publications are `Batch`es: upserts are encoded `ClusterStatus`, deletes are ids of clusters that were removed.
+"""
 
 INTERESTS: Final = "watch/interests"
 """Sorted set in Redis: "<cluster id> <resource key>", scored by when the interest ends (seconds since 1970)."""
