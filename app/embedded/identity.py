@@ -3,6 +3,7 @@
 import ctypes
 import enum
 import os
+import pwd
 import signal
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ NOBODY: Final = 65534
 
 
 class Identity(enum.Enum):
-    """OURS: our own user. NAMESPACE: root, which looks like `nobody` to itself. NOBODY: the user `nobody`."""
+    """OURS: our own user. NAMESPACE: the same, which looks like `nobody` to itself. NOBODY: the user `nobody`."""
 
     OURS = "ours"
     NAMESPACE = "namespace"
@@ -39,10 +40,21 @@ class Identity(enum.Enum):
 
 
 def not_root() -> Identity:
-    """The identity for a server that refuses to run as root, as PostgreSQL does."""
-    if os.getuid() != 0:
+    """The identity for a server that refuses to run as root or as a user without a name, as PostgreSQL does."""
+    if os.getuid() != 0 and _has_name(os.getuid()):
         return Identity.OURS
-    return Identity.NAMESPACE if namespaces_allowed() else Identity.NOBODY
+    if namespaces_allowed():
+        return Identity.NAMESPACE
+    return Identity.NOBODY if os.getuid() == 0 else Identity.OURS
+
+
+def _has_name(uid: int) -> bool:
+    """Container platforms run images as a user that /etc/passwd does not know."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def namespaces_allowed() -> bool:
@@ -57,13 +69,14 @@ def namespaces_allowed() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def enter_namespace() -> None:
-    """Enter a user namespace in which root's files belong to `nobody`, and be that. Raises OSError."""
+def enter_namespace(uid: int = NOBODY) -> None:
+    """Enter a user namespace in which our files belong to `uid`, and be that user. Raises OSError."""
+    us, group = os.getuid(), os.getgid()
     if LIBC.unshare(CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{NOBODY} 0 1")
-    Path("/proc/self/gid_map").write_text(f"{NOBODY} 0 1")
+    Path("/proc/self/uid_map").write_text(f"{uid} {us} 1")
+    Path("/proc/self/gid_map").write_text(f"{uid} {group} 1")
 
 
 def reachable(path: Path) -> bool:

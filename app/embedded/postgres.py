@@ -85,7 +85,7 @@ def _binary(name: str) -> Path:
 
 def _hand_over(directory: Path, sockets: Path) -> None:
     """Give the directory to `nobody`, as whom the server runs where root may not make a user namespace."""
-    for path in (directory / "data", _binary("postgres")):
+    for path in (directory, _binary("postgres")):
         if not identity.reachable(path):
             raise EmbeddedError(
                 f"PostgreSQL does not run as root, and the user nobody cannot reach {path}: "
