@@ -211,10 +211,9 @@ class Reflector:
                 await self._clock.sleep(next(waits))
                 continue
             waits = backoff(RETRY_FIRST_S, RETRY_CAP_S)
-            busy = await self._upkeep()
-            if told:
+            if told:  # packing can wait: an object that changes again soon is then packed once
                 await self._clock.sleep(max(self._tick_s - (self._clock.monotonic() - started), 0.0))
-            elif busy:
+            elif await self._upkeep():
                 await asyncio.sleep(0)
             else:
                 await self._woken_within(self._quiet_s())

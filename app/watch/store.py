@@ -26,7 +26,7 @@ from app.watch.schemas import Row, Trouble
 
 T = TypeVar("T")
 
-FRESH: Final = 2_000  # objects kept unpacked until `settle`; more are packed at once
+FRESH: Final = 500  # objects kept unpacked until `settle`; more are packed at once (4 MB of pods)
 GRAVES: Final = 4_096  # deleted uids remembered, so that a late event does not raise a ghost (W24)
 TROUBLES: Final = 1_000  # listed by name; the counters count them all
 WORDS: Final = 255  # distinct status words counted by name; cluster text must not grow our memory
@@ -80,6 +80,11 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
     reread: Callable[[bytes], T] | None = None
 
 
+class _Content(msgspec.Struct, frozen=True, gc=False):
+    row: bytes
+    raw: bytes
+
+
 class _Listing:
     """A list that is not whole yet: nothing of it is visible."""
 
@@ -97,7 +102,7 @@ class Store(Generic[T]):
         self._kind = kind
         self._packer = packer
         self._entries: dict[bytes, bytes] = {}
-        self._fresh: dict[bytes, bytes] = {}  # unpacked content of entries that end after their header
+        self._fresh: dict[bytes, _Content] = {}  # row and JSON of entries that end after their header
         self._pending: dict[bytes, Event[T]] = {}
         self._dirty: dict[bytes, None] = {}  # in the order in which they changed
         self._graves: dict[bytes, str] = {}
@@ -229,7 +234,7 @@ class Store(Generic[T]):
     def object(self, uid: str) -> bytes | None:
         """The object's JSON as the server sent it (contents of secrets cut out), None when there is none."""
         content = self._unpacked(key_of(uid))
-        return None if content is None else content[_LENGTH.size + _LENGTH.unpack_from(content)[0] :]
+        return None if content is None else content.raw
 
     def counters(self) -> dict[tuple[int, str], int]:
         """How many objects there are by (level, status word)."""
@@ -277,10 +282,9 @@ class Store(Generic[T]):
         entry = self._entries.get(key)
         return _version(entry) if entry is not None else self._graves.get(key)
 
-    def _content(self, event: Event[T], now: float) -> tuple[Row, bytes]:
+    def _content(self, event: Event[T], now: float) -> tuple[Row, _Content]:
         row = self._kind.project(event.object, now)  # type: ignore[arg-type]
-        encoded = _encode_row(row)
-        return row, b"".join((_LENGTH.pack(len(encoded)), encoded, event.raw))
+        return row, _Content(_encode_row(row), event.raw)
 
     def _put(self, key: bytes, event: Event[T], now: float) -> None:
         row, content = self._content(event, now)
@@ -289,7 +293,7 @@ class Store(Generic[T]):
         if event.object is not None:
             self._expire(key, event.object, now)
 
-    def _enter(self, key: bytes, row: Row, version: str, content: bytes) -> None:
+    def _enter(self, key: bytes, row: Row, version: str, content: _Content) -> None:
         header = _header(row.level, self._word(row), version)
         if len(self._fresh) < FRESH or key in self._fresh:
             self._fresh[key] = content
@@ -322,23 +326,24 @@ class Store(Generic[T]):
         if len(self._graves) > GRAVES:
             del self._graves[next(iter(self._graves))]
 
-    def _pack(self, header: bytes, content: bytes) -> bytes:
-        frame = self._packer.pack(content)
+    def _pack(self, header: bytes, content: _Content) -> bytes:
+        frame = self._packer.pack(b"".join((_LENGTH.pack(len(content.row)), content.row, content.raw)))
         return b"".join((header[:2], bytes((self._packer.generation,)), header[3:], frame))
 
-    def _unpacked(self, key: bytes) -> bytes | None:
+    def _unpacked(self, key: bytes) -> _Content | None:
         content = self._fresh.get(key)
         if content is not None:
             return content
         entry = self._entries.get(key)
-        return None if entry is None else self._packer.unpack(entry[_HEADER.size + entry[3] :], entry[2])
+        if entry is None:
+            return None
+        packed = self._packer.unpack(entry[_HEADER.size + entry[3] :], entry[2])
+        end = _LENGTH.size + _LENGTH.unpack_from(packed)[0]
+        return _Content(packed[_LENGTH.size : end], packed[end:])
 
     def _row(self, key: bytes) -> bytes | None:
         content = self._unpacked(key)
-        if content is None:
-            return None
-        start = _LENGTH.size
-        return content[start : start + _LENGTH.unpack_from(content)[0]]
+        return None if content is None else content.row
 
     # -- counters, troubles, expiry ----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from app.watch import interests
 from app.watch.board import BOARD
 from app.watch.schemas import CLUSTER_STATUS, ClusterStatus, Row, rows_channel
 from app.watch.watcher import Watcher
+from tests.kube.fault_apiserver import Exchange
 from tests.watch.recorded_cluster import RecordedCluster
 
 SETTINGS = Settings(watch_tick_s=0.01, lease_ttl_s=2.0, lease_renew_s=0.2, on_demand_idle_s=0.5)
@@ -293,6 +294,38 @@ async def test_two_watchers_share_the_clusters_and_one_board(fleet: Fleet) -> No
         async with asyncio.timeout(40):
             while len(first._watched) < 5:
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.case("W37")
+async def test_a_cluster_that_answers_a_byte_a_second_holds_up_no_other(fleet: Fleet) -> None:
+    """Slow loris: one never ends an answer, one never begins one, one sends garbage; the others' changes flow."""
+    slow, mute, odd, good = (RecordedCluster() for _ in range(4))
+
+    async def drip(exchange: Exchange) -> None:
+        await exchange.start()
+        while True:
+            await exchange.chunk(b" ")
+            await asyncio.sleep(1.0)
+
+    slow.always("any", drip)
+    mute.always("any", Exchange.mute)
+    odd.always("any", lambda exchange: exchange.answer(200, b"[" * 100_000))
+    async with watched(fleet, slow, mute, odd, good):
+        await fleet.until("c3", settled)
+        for number in range(3):
+            service = msgspec.json.decode(good._document("/api/v1/services"))["items"][0]
+            service = {"kind": "Service", "apiVersion": "v1", **service}
+            service["metadata"] |= {
+                "uid": f"new-{number}",
+                "name": f"new-{number}",
+                "resourceVersion": f"99999{number}",
+            }
+            good.feed("/api/v1/services", "ADDED", service)
+            await fleet.until_rows("c3", "services", lambda rows, name=f"new-{number}": name in rows)
+        statuses = await fleet.statuses()
+        assert statuses["c3"].lag_s < 1.0
+        assert statuses["c2"].phase == "unreachable"
+        assert {statuses[name].phase for name in ("c0", "c1")} <= {"connecting", "unreachable"}
 
 
 @pytest.mark.case("F06")

@@ -291,15 +291,15 @@ def _condition(pod: Pod, kind: str) -> Condition | None:
 
 def _expires(pod: Pod, now: float) -> float | None:
     """When a fresh crash is forgotten, or something not yet ready or scheduled becomes a fault."""
-    times = []
-    if pod.status.phase == "Running" and (summary := summarize(pod)).crashed_at is not None:
-        times.append(after(summary.crashed_at, now, CRASH_S))
-    times += [
+    times = [
         after(each.last_transition_time, now, HOLD_S)
         for each in pod.status.conditions or ()
         if each.status != "True" and each.type in {"Ready", "PodScheduled"}
     ]
-    return min((time for time in times if time is not None), default=None)
+    statuses = (*(pod.status.container_statuses or ()), *(pod.status.init_container_statuses or ()))
+    if any(each.restart_count for each in statuses) and pod.status.phase == "Running":
+        times.append(after(summarize(pod).crashed_at, now, CRASH_S))
+    return min([time for time in times if time is not None], default=None)
 
 
 def _resources(spec: Spec) -> tuple[int | None, int | None, int | None, int | None]:
