@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from hashlib import sha1
 from typing import Any, Final, Self, cast
 
+import hiredis
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -23,6 +25,7 @@ __all__ = ["Messages", "Redis", "RedisConnectionError", "RedisError", "Script", 
 CONNECT_DEADLINE_S: Final = 2.0
 COMMAND_DEADLINE_S: Final = 5.0
 POOL_SIZE: Final = 32
+PACKER: Final = HiredisRespSerializer()
 NEVER: Final = Retry(NoBackoff(), 0)
 
 
@@ -63,6 +66,21 @@ class Commands(Pipeline):
             return await call(*arguments, **options)
 
 
+def packing(connection: type[Any]) -> type[Any]:
+    """A kind of connection that packs commands in C; redis-py's asyncio client does it in Python, 3 times slower."""
+
+    class Packing(connection):  # type: ignore[misc]
+        def pack_command(self, name: Any, *arguments: Any) -> Any:
+            if isinstance(name, str):
+                try:
+                    return [hiredis.pack_command((*name.split(), *arguments))]
+                except TypeError:
+                    pass  # a buffer, or something that cannot be sent, which the slower way tells
+            return PACKER.pack(name, *arguments)
+
+    return Packing
+
+
 @contextlib.asynccontextmanager
 async def within(deadline_s: float) -> AsyncIterator[None]:
     """Raise redis-py's TimeoutError when the block takes longer; its connection was dropped by then."""
@@ -87,6 +105,7 @@ def connect(url: str, *, command_deadline_s: float = COMMAND_DEADLINE_S) -> Clie
         socket_timeout=None,
         retry=NEVER,
     )
+    pool.connection_class = packing(pool.connection_class)
     client: Any = Client.from_pool(pool)
     client.deadline_s = command_deadline_s
     return cast(Client, client)
