@@ -113,9 +113,7 @@ def respond(scope: HTTPScope, error: Exception, render: Render) -> Response[byte
     if place:
         extra["hx-redirect"] = place
     page = ErrorPage(problem=document, nonce=nonce(scope), fragment=fragment)
-    return Response(
-        render(page).encode(), status_code=problem.status, headers=extra, media_type="text/html; charset=utf-8"
-    )
+    return Response(render(page).encode(), status_code=problem.status, headers=extra, media_type="text/html")
 
 
 class _Refused(Problem):
@@ -147,7 +145,7 @@ def _sentence(error: HTTPException) -> str:
             return "There is nothing at this address."
         case 405:
             return "This address does not take that method."
-    return error.detail
+    return f"{error.detail.rstrip('.')}."
 
 
 def _fields(error: HTTPException) -> dict[str, str]:
@@ -185,8 +183,9 @@ def _elsewhere(scope: HTTPScope, problem: Problem) -> str:
 
 
 async def _send(response: Response[bytes], send: Send) -> None:
+    kind = "text/html; charset=utf-8" if response.media_type == "text/html" else JSON
     headers = [
-        (b"content-type", (response.media_type or "").encode()),
+        (b"content-type", kind.encode()),
         (b"content-length", b"%d" % len(response.content)),
     ]
     headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]

@@ -78,7 +78,9 @@ async def _serving(
         views=None,
         resources=None,
     )
-    config = uvicorn.Config(create_app(services, extra), log_config=None, lifespan="on", ws_per_message_deflate=False)
+    config = uvicorn.Config(
+        create_app(services, extra), log_config=None, lifespan="on", proxy_headers=False, ws_per_message_deflate=False
+    )
     server = uvicorn.Server(config)
     async with tasks.running("uvicorn", server.serve(sockets=[listener])) as running:
         while not server.started and not running.done():
