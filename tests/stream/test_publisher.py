@@ -155,6 +155,19 @@ async def test_an_older_state_of_redis_is_noticed(redis):
         await writer.publish(b"p", sets={}, removes=[])
 
 
+async def test_a_publication_that_readers_saw_and_redis_then_forgot_is_not_followed_by_another_at_its_place(redis):
+    writer = publisher(redis)
+    before = await writer.replace({}, {})
+    await writer.publish(b"p", sets={b"a": b"1"}, removes=[])
+    # Its answer was lost, and then Redis came back with the state before it.
+    writer.position, writer._in_doubt = before, True
+    await redis.hset(scripts.keys(CHANNEL)[0], mapping={"offset": 0, "count": 0})
+    await redis.delete(*scripts.keys(CHANNEL)[1:])
+
+    with pytest.raises(Lost):
+        await writer.publish(b"p", sets={b"a": b"2"}, removes=[])
+
+
 async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis):
     writer = publisher(redis)
     await writer.replace({}, {})
