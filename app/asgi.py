@@ -55,13 +55,13 @@ class Services:
     resources: Any
 
 
-def create_app(services: Services, extra: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
-    """The whole application, gateway included, for a server to run."""
-    return wrap(create_litestar(services, extra), services.settings, _render())
+def create_app(services: Services, routes: Sequence[ControllerRouterHandler] | None = None) -> ASGIApp:
+    """The application, gateway included, for a server to run. routes: None means those of all features."""
+    return wrap(create_litestar(services, routes), services.settings, _render())
 
 
-def create_litestar(services: Services, extra: Sequence[ControllerRouterHandler] = ()) -> Litestar:
-    """The routes of all features with their dependencies, without the gateway around them."""
+def create_litestar(services: Services, routes: Sequence[ControllerRouterHandler] | None = None) -> Litestar:
+    """The routes with their dependencies, without the gateway around them."""
     provided = {field.name: _provide(getattr(services, field.name)) for field in dataclasses.fields(services)}
 
     @contextlib.asynccontextmanager
@@ -70,7 +70,7 @@ def create_litestar(services: Services, extra: Sequence[ControllerRouterHandler]
             yield
 
     return Litestar(
-        route_handlers=[*feature_routes(), *extra],
+        route_handlers=feature_routes() if routes is None else list(routes),
         dependencies={**provided, "identity": Provide(_identity, sync_to_thread=False)},
         guards=[deny_unguarded],
         middleware=[Authentication(services.accounts)],

@@ -12,15 +12,20 @@ import uvicorn
 
 from app import tasks
 from app.asgi import Services, create_app
+from app.authn import routes as authn
 from app.authn.passwords import Passwords
 from app.authn.service import AccountService
 from app.authn.sessions import Sessions
 from app.authz.identity import Binding
 from app.authz.roles import Role
+from app.clusters import routes as clusters
 from app.clusters.service import ClusterService
+from app.gateway import health
+from app.gateway.protocol import HeadDeadline
 from app.settings import Settings
 from app.storage.encryption import Keyring
 
+OWN = [*health.ROUTES, *authn.ROUTES, *clusters.ROUTES]  # other features have their own tests
 PASSWORD = "correct horse battery staple"
 
 
@@ -79,7 +84,12 @@ async def _serving(
         resources=None,
     )
     config = uvicorn.Config(
-        create_app(services, extra), log_config=None, lifespan="on", proxy_headers=False, ws_per_message_deflate=False
+        create_app(services, [*OWN, *extra]),
+        http=HeadDeadline,
+        log_config=None,
+        lifespan="on",
+        proxy_headers=False,
+        ws_per_message_deflate=False,
     )
     server = uvicorn.Server(config)
     async with tasks.running("uvicorn", server.serve(sockets=[listener])) as running:
