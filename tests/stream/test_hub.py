@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.stream import scripts
 from app.stream.hub import Hub
 from app.stream.publisher import Publisher
 from app.tasks import running
@@ -222,3 +223,59 @@ async def test_many_channels_are_followed_on_one_connection(redis, redis_url):
                 task.cancel()
     assert len(clients) == 1
     assert hubb.snapshots_read == 120
+
+
+async def test_changes_that_arrive_while_a_reader_joins_are_not_late(redis, redis_url):
+    writer = Writer(redis, CHANNEL)
+    await writer.start()
+    async with hub(redis_url, check_s=60) as hubb:  # nothing but the messages and the repairs may bring them
+        readers = []
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            for _ in range(60):
+                readers.append(Reader(hubb, CHANNEL))
+                tasks.append(group.create_task(readers[-1].run()))
+                for _ in range(3):
+                    writer.change()
+                    await writer.flush()
+                await until(lambda: not any(wrong(reader, writer) for reader in readers), patience_s=10)
+            for task in tasks:
+                task.cancel()
+
+
+@pytest.mark.case("F04")
+async def test_a_snapshot_of_which_a_part_is_gone_is_not_shown(redis, redis_url):
+    writer = Writer(redis, CHANNEL)
+    await writer.start()
+    await redis.hdel(scripts.keys(CHANNEL)[1], "k7")
+    async with hub(redis_url) as hubb:
+        reader = Reader(hubb, CHANNEL)
+        async with running("reader", reader.run()):
+            await until(lambda: reader.stale)
+            assert reader.snapshots == 0
+            await writer.check()
+            await until(lambda: reader.state == writer.truth)
+
+
+@pytest.mark.case("F02")
+async def test_a_redis_that_came_back_with_older_data_does_not_set_readers_back(redis, redis_url):
+    writer = Writer(redis, CHANNEL)
+    await writer.start()
+    async with hub(redis_url) as hubb:
+        reader = Reader(hubb, CHANNEL)
+        async with running("reader", reader.run()):
+            await until(lambda: reader.state)
+            older = {key: await redis.dump(key) for key in scripts.keys(CHANNEL)[:2]}
+            for _ in range(5):
+                writer.change()
+                await writer.flush()
+            await until(lambda: not wrong(reader, writer))
+            for key, value in older.items():
+                await redis.restore(key, 0, value, replace=True)
+            await cut_subscribers(redis)
+            await until(lambda: reader.stale)
+            assert reader.position.offset == 5
+            assert not wrong(reader, writer)
+            await writer.check()
+            await until(lambda: reader.stale is None)
+            assert reader.state == writer.truth
