@@ -3,7 +3,7 @@
 A scope is a whole resource, or one namespace of it where the credential may not read all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from app.clock import Clock
@@ -37,6 +37,7 @@ class Mirror(Generic[T]):
 
     def listed(self, events: list[Event[T]]) -> None:
         self.store.listed(events, self._arrived())
+        self._woken()
 
     def complete(self, _version: str) -> None:
         self.store.complete()
@@ -56,6 +57,10 @@ class Mirror(Generic[T]):
         self.current, self.message = state, message
         self.since = self._clock.now().timestamp()
         self._woken()
+
+    def versions(self) -> Mapping[str, str]:
+        """The version of each object held, by uid."""
+        return self.store.versions()
 
     def told(self, taken: float) -> None:
         """What there was to tell at `taken` has been told."""

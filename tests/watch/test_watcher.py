@@ -15,11 +15,11 @@ from app.clusters.schemas import Cluster
 from app.kube.client import Endpoint
 from app.problems import NotFound
 from app.settings import Settings
-from app.stream.publisher import Publisher
+from app.stream.publisher import Fenced, Publisher
 from app.stream.scripts import keys
 from app.tasks import running
 from app.watch import interests
-from app.watch.board import BOARD
+from app.watch.board import BOARD, note
 from app.watch.schemas import CLUSTER_STATUS, ClusterStatus, Row, rows_channel
 from app.watch.watcher import Watcher
 from tests.kube.fault_apiserver import Exchange
@@ -358,6 +358,16 @@ async def test_starting_and_stopping_leaks_no_task_and_no_socket(fleet: Fleet) -
                 server.requests.clear()
     assert len(asyncio.all_tasks()) == tasks
     assert files() <= opened + 2
+
+
+@pytest.mark.case("F06")
+async def test_a_superseded_watchers_status_is_refused(redis) -> None:
+    status = ClusterStatus("c", "live", "", "", "", 1.0, 1.0, None, 0.0, {}, [], [], [])
+    await note(redis, 9, status)
+    await note(redis, 9, status)
+    with pytest.raises(Fenced):
+        await note(redis, 8, status)
+    await note(redis, 10, status)
 
 
 def test_the_boards_lease_is_no_clusters() -> None:
