@@ -11,7 +11,7 @@ from litestar.types import ControllerRouterHandler
 
 from app.authn.cookies import local_path
 from app.authn.middleware import caller_of, session_cookie
-from app.authn.schemas import LinkSignIn, Me, PasswordChange, SessionView, SignIn
+from app.authn.schemas import ENTERED, LinkSignIn, Me, PasswordChange, SessionView, SignIn
 from app.authn.service import AccountService
 from app.authn.sessions import Handle, Session, Sessions
 from app.authz.guards import PUBLIC, signed_in
@@ -23,9 +23,6 @@ AnyRequest = Request[Any, Any, Any]
 Accounts = NamedDependency[AccountService]
 Who = NamedDependency[Identity]
 AllSessions = NamedDependency[Sessions]
-ENTERED: Final = "entered"
-"""Key in `scope["state"]`: what a form held, less its secrets, for the page that shows it again with its faults."""
-
 _SIGN_IN: Final = {PUBLIC: "Whoever signs in has no session yet; tries are limited by account and address."}
 
 

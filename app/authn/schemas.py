@@ -1,6 +1,11 @@
 """What sign-in and accounts take and give over HTTP."""
 
+from typing import Final
+
 import msgspec
+
+ENTERED: Final = "entered"
+"""Key in `scope["state"]`: what a form held, less its secrets, for the page that shows it again with its faults."""
 
 
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

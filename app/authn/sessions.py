@@ -141,6 +141,11 @@ class Sessions:
                 if message is not None:
                     self._release(message["data"].decode())
 
+    def release_streams(self) -> None:
+        """End every stream that this process holds, at once: the server that carries them is stopping."""
+        for handle in list(self._streams):
+            self._release(handle)
+
     async def _verify_held(self) -> None:
         for handle in list(self._streams):
             if await self.find(handle) is None:

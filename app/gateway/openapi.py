@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from app.authz.guards import signed_in
 from app.gateway.problem_documents import JSON, ProblemDocument
-from app.gateway.security_headers import nonce
+from app.gateway.security_headers import drop_trusted_types, nonce
 
 PATH: Final = "/docs"
 VERSION: Final = "0.1.0"
@@ -41,6 +41,7 @@ class _Page(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         del openapi_schema
+        drop_trusted_types(request.scope)  # React sets innerHTML for its icons
         return _PAGE.format(nonce=nonce(request.scope), path=PATH).encode()
 
 
@@ -50,12 +51,14 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>HTTP API - KubeNexus</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/static/vendor/swagger-ui/swagger-ui.css">
 </head>
 <body>
 <div id="api"></div>
 <script src="/static/vendor/swagger-ui/swagger-ui-bundle.js"></script>
 <script nonce="{nonce}">
+document.documentElement.classList.toggle("dark-mode", matchMedia("(prefers-color-scheme: dark)").matches);
 SwaggerUIBundle({{url: "{path}/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null}});
 </script>
 </body>
@@ -96,6 +99,7 @@ def document(schema: dict[str, Any]) -> bytes:
     for item in made["paths"].values():
         for method, operation in item.items():
             if method in METHODS:
+                operation["summary"] = operation.get("description", operation["summary"]).partition("\n")[0].rstrip(".")
                 _errors(operation)
     for component in schemas.values():
         if component.get("type") == "object" and "properties" in component:

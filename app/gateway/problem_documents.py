@@ -16,6 +16,7 @@ from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from app.authn.schemas import ENTERED
 from app.gateway.request_log import request_id
 from app.gateway.scopes import is_http, is_lifespan
 from app.gateway.security_headers import nonce
@@ -44,11 +45,17 @@ class ProblemDocument(msgspec.Struct, frozen=True):
 
 
 class ErrorPage(msgspec.Struct, frozen=True):
-    """What an error page shows. fragment: a script asked, so a piece of a page is wanted and not a whole one."""
+    """What an error page shows.
+
+    fragment: a script asked, so a piece of a page is wanted and not a whole one. path: of the request; a form's page
+    is shown again from it. entered: what the form held, less its secrets, as its handler left it in the state.
+    """
 
     problem: ProblemDocument
     nonce: str
     fragment: bool
+    path: str
+    entered: dict[str, str]
 
 
 Render = Callable[[ErrorPage], str]
@@ -112,7 +119,13 @@ def respond(scope: HTTPScope, error: Exception, render: Render) -> Response[byte
         return Response(b"", status_code=303, headers={"location": place})
     if place:
         extra["hx-redirect"] = place
-    page = ErrorPage(problem=document, nonce=nonce(scope), fragment=fragment)
+    page = ErrorPage(
+        problem=document,
+        nonce=nonce(scope),
+        fragment=fragment,
+        path=scope["path"],
+        entered=dict(scope["state"].get(ENTERED, {})),
+    )
     return Response(render(page).encode(), status_code=problem.status, headers=extra, media_type="text/html")
 
 

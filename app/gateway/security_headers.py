@@ -8,6 +8,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from app.gateway.scopes import is_http
 
 _STATE: Final = "csp_nonce"
+_LOOSE: Final = "csp_without_trusted_types"
 _FIXED: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -33,7 +34,7 @@ class SecurityHeaders:
 
         async def confine(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], *self._fixed, (b"content-security-policy", _policy(nonce(scope)))]
+                headers = [*message["headers"], *self._fixed, (b"content-security-policy", _policy(scope))]
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
                 message["headers"] = headers
@@ -47,11 +48,17 @@ def nonce(scope: Scope) -> str:
     return cast("str", scope["state"][_STATE])
 
 
-def _policy(value: str) -> bytes:
+def drop_trusted_types(scope: Scope) -> None:
+    """For a page of somebody else's scripts that write HTML by strings; its content must be our own alone."""
+    scope["state"][_LOOSE] = True
+
+
+def _policy(scope: Scope) -> bytes:
+    value = nonce(scope)
+    types = "" if scope["state"].get(_LOOSE) else "; require-trusted-types-for 'script'; trusted-types htmx kubenexus"
     return (
         "default-src 'none'; "
         f"script-src 'self' 'nonce-{value}'; style-src 'self' 'nonce-{value}'; "
         "img-src 'self' data:; connect-src 'self'; font-src 'self'; worker-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; "
-        "require-trusted-types-for 'script'; trusted-types htmx kubenexus"
+        f"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'{types}"
     ).encode()
