@@ -26,6 +26,7 @@ COMMAND_DEADLINE_S: Final = 30.0
 MIGRATE_DEADLINE_S: Final = 600.0
 POOL_SIZE: Final = 10  # a process; PostgreSQL's default allows 100 in all
 MIGRATION_LOCK: Final = 0x6B6E_6D69_6772  # "knmigr"
+NO_ANSWER: Final = "The database does not answer. It is tried again at the next request."
 OUT_OF_REACH: Final = (
     OSError,
     TimeoutError,
@@ -34,6 +35,7 @@ OUT_OF_REACH: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # what a query gets that is sent in the moment in which the server dies
 )
 
 
@@ -194,7 +196,11 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except OUT_OF_REACH as error:
-        raise Unavailable("The database does not answer. It is tried again at the next request.") from error
+        raise Unavailable(NO_ANSWER) from error
+    except asyncpg.InterfaceError as error:
+        if "closed" not in str(error):  # asyncpg has one class for misuse and for a connection that was lost
+            raise
+        raise Unavailable(NO_ANSWER) from error
 
 
 async def migrate(settings: Settings) -> None:
