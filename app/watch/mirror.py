@@ -4,7 +4,7 @@ A scope is a whole resource, or one namespace of it where the credential may not
 """
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from app.clock import Clock
 from app.kube.events import Event
@@ -12,6 +12,8 @@ from app.watch.schemas import ResourceState
 from app.watch.store import Store
 
 T = TypeVar("T")
+
+PENDING: Final = 1_000  # objects that may wait as they came: 8 MB of pods, and 8 ms to make rows of them
 
 
 class Mirror(Generic[T]):
@@ -46,6 +48,8 @@ class Mirror(Generic[T]):
     def changed(self, events: list[Event[T]]) -> None:
         now = self._arrived()
         self.store.apply(events)
+        if self.store.pending > PENDING:
+            self.store.absorb(now)
         self._changed(now)
 
     def progressed(self, _version: str) -> None:

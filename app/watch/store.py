@@ -199,6 +199,11 @@ class Store(Generic[T]):
         return len(self._dirty)
 
     @property
+    def pending(self) -> int:
+        """How many objects wait for `absorb`."""
+        return len(self._pending)
+
+    @property
     def waiting(self) -> bool:
         """Whether `absorb` or `changes` would give something."""
         return bool(self._pending or self._dirty)

@@ -7,7 +7,7 @@ import pytest
 
 from app.watch.catalogue import PROJECTIONS, projection_of
 from app.watch.codec import ObjectCodec
-from app.watch.projection import ERROR, OK, PROGRESS, WARNING, millicores, quantity, size
+from app.watch.projection import ERROR, OK, PROGRESS, UNKNOWN, WARNING, millicores, quantity, size
 from app.watch.schemas import ResourceRef, Row
 from tests.watch import recordings
 
@@ -294,3 +294,39 @@ def test_deleted_pods_terminate_unless_they_have_ended_or_their_node_is_lost() -
     assert pod_word({"phase": "Running"}, **gone)[1] == "Terminating"
     assert pod_word({"phase": "Succeeded", "containerStatuses": [{"name": "a", **DONE}]}, **gone)[1] == "Completed"
     assert pod_word({"phase": "Running", "reason": "NodeLost"}, **gone)[1] == "Unknown"
+
+
+META = {"name": "x", "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-11-23T03:53:47Z"}
+
+
+@pytest.mark.parametrize(
+    ("key", "document", "cells", "level"),
+    [
+        (("", "persistentvolumes"),
+         {"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+          "persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": "shop", "name": "data"}},
+          "status": {"phase": "Bound"}},
+         ("Bound", 2**30, "RWO", "Delete", "shop/data", "fast", "", "", 1795406027), OK),
+        (("", "persistentvolumes"), {"spec": {}, "status": {"phase": "Failed", "reason": "r"}},
+         ("Failed", None, "", "", "", "", "r", "", 1795406027), ERROR),
+        (("storage.k8s.io", "storageclasses"),
+         {"provisioner": "p", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
+          "metadata": {**META, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}},
+         ("p", "Delete", "Immediate", False, True), OK),
+        (("", "serviceaccounts"), {}, (0, None), OK),
+        (("", "services"), {"spec": {"type": "LoadBalancer", "ports": [{"port": 80, "nodePort": 30080}]}},
+         ("LoadBalancer", "", "", "80:30080/TCP", "Pending", ""), PROGRESS),
+        (("", "persistentvolumeclaims"), {"spec": {}, "status": {"phase": "Lost"}},
+         ("Lost", "", None, "", "", "", 1795406027), ERROR),
+        (("", "pods"), {"spec": {"containers": [{"name": "a"}]}},
+         ("0/1", "", 0, None, "", "", None, None, None, None, "", "", 1795406027), UNKNOWN),
+        (("", "nodes"), {}, ("Unknown", "", "", None, None, None, "", "", "", "", "", "", None), UNKNOWN),
+    ],
+)  # fmt: skip
+def test_kinds_that_were_not_recorded_and_objects_that_say_little(key, document, cells, level) -> None:
+    """What is not said is None or empty, never 0."""
+    projection = PROJECTIONS[key]
+    found = msgspec.convert({"metadata": META, **document}, projection.type, strict=False)
+    row = projection.project(found, 1795406030.0)
+
+    assert (row.cells, row.level) == (cells, level)

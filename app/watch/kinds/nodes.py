@@ -60,8 +60,8 @@ class NodeStatus(Slim):
 
 
 class Node(Object):
-    spec: NodeSpec
-    status: NodeStatus
+    spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
+    status: NodeStatus = msgspec.field(default_factory=NodeStatus)
 
 
 def _word(node: Node) -> str:

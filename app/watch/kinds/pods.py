@@ -97,7 +97,7 @@ class Status(Slim):
 
 class Pod(Object):
     spec: Spec
-    status: Status
+    status: Status = msgspec.field(default_factory=Status)
 
 
 class _Summary:

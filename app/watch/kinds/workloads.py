@@ -73,7 +73,7 @@ class Status(Slim):
 
 class Workload(Object):
     spec: Spec
-    status: Status
+    status: Status = msgspec.field(default_factory=Status)
 
 
 def images(template: Template) -> str:
@@ -264,7 +264,7 @@ class DaemonStatus(Slim):
 
 class DaemonSet(Object):
     spec: Spec
-    status: DaemonStatus
+    status: DaemonStatus = msgspec.field(default_factory=DaemonStatus)
 
 
 def project_daemonset(daemons: DaemonSet, now: float) -> Row:
