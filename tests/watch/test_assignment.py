@@ -197,8 +197,10 @@ async def process(url: str, name: str, ttl_s: float) -> AsyncIterator[asyncio.su
 
 
 async def told(child: asyncio.subprocess.Process) -> dict[str, int]:
+    """What the process holds since its next change; its log lines are skipped."""
     async with asyncio.timeout(60):
-        line = await child.stdout.readline()
+        while not (line := await child.stdout.readline()).startswith(b"{"):
+            assert line, "the process has ended"
     return json.loads(line)["held"]
 
 
