@@ -24,6 +24,7 @@ from app.gateway.stack import wrap
 from app.settings import Settings
 from app.storage.postgres import Engine
 from app.storage.redis import Redis
+from app.stream.hub import Hub
 
 FEATURES: Final = (
     "app.gateway.health",
@@ -46,7 +47,7 @@ class Services:
     settings: Settings
     engine: Engine
     redis: Redis
-    hub: Any
+    hub: Hub
     accounts: AccountService
     sessions: Sessions
     clusters: ClusterService

@@ -15,7 +15,8 @@ from litestar.types import ControllerRouterHandler
 
 from app.authz.guards import PUBLIC
 from app.storage.postgres import Engine
-from app.storage.redis import Redis
+from app.storage.redis import Redis, RedisConnectionError
+from app.stream.hub import Hub
 
 log = structlog.get_logger()
 DEADLINE_S: Final = 2.0
@@ -47,13 +48,24 @@ async def livez() -> str:
     operation_id="readyz",
     tags=["health"],
 )
-async def readyz(engine: NamedDependency[Engine], redis: NamedDependency[Redis]) -> Response[Readiness]:
+async def readyz(
+    engine: NamedDependency[Engine], redis: NamedDependency[Redis], hub: NamedDependency[Hub]
+) -> Response[Readiness]:
     """Whether all parts answer: 200, or 503 with the part that does not."""
-    checks: dict[str, Awaitable[object]] = {"postgresql": engine.run_ddl("SELECT 1"), "redis": redis.ping()}
+    checks: dict[str, Awaitable[object]] = {
+        "postgresql": engine.run_ddl("SELECT 1"),
+        "redis": redis.ping(),
+        "hub": _hearing(hub),
+    }
     verdicts = await asyncio.gather(*(_verdict(name, check) for name, check in checks.items()))
     parts = dict(zip(checks, verdicts, strict=True))
     ready = all(verdict == "ok" for verdict in parts.values())
     return Response(Readiness(ready=ready, parts=parts), status_code=200 if ready else 503)
+
+
+async def _hearing(hub: Hub) -> None:
+    if not hub.is_hearing:
+        raise RedisConnectionError("the hub hears no messages")
 
 
 async def _verdict(name: str, check: Awaitable[object]) -> str:

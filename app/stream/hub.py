@@ -120,6 +120,11 @@ class Hub:
                 follower.close()
         await self._stack.aclose()
 
+    @property
+    def is_hearing(self) -> bool:
+        """Whether messages arrive: Redis is connected and answered lately."""
+        return self._messages is not None and self._clock.monotonic() - self._heard_mark < SILENCE_S
+
     async def follow(self, name: str, *, backlog: int = BACKLOG) -> AsyncGenerator[Item, None]:
         """The channel's state and then each change: a Snapshot first, once there is one.
 

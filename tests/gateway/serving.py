@@ -24,6 +24,7 @@ from app.gateway import health
 from app.gateway.protocol import HeadDeadline
 from app.settings import Settings
 from app.storage.encryption import Keyring
+from app.stream.hub import Hub
 
 OWN = [*health.ROUTES, *authn.ROUTES, *clusters.ROUTES]  # other features have their own tests
 PASSWORD = "correct horse battery staple"
@@ -56,17 +57,23 @@ class Served(msgspec.Struct):
 
 @contextlib.asynccontextmanager
 async def serving(
-    engine: Any, redis: Any, passwords: Passwords, extra: Sequence[Any] = (), **settings: Any
+    engine: Any, redis: Any, hub: Hub, passwords: Passwords, extra: Sequence[Any] = (), **settings: Any
 ) -> AsyncIterator[Served]:
     """Serve until the end of the block; `extra` are more routes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with _serving(listener, engine, redis, passwords, extra, settings) as served:
+        async with _serving(listener, engine, redis, hub, passwords, extra, settings) as served:
             yield served
 
 
 @contextlib.asynccontextmanager
 async def _serving(
-    listener: socket.socket, engine: Any, redis: Any, passwords: Passwords, extra: Sequence[Any], settings: Any
+    listener: socket.socket,
+    engine: Any,
+    redis: Any,
+    hub: Hub,
+    passwords: Passwords,
+    extra: Sequence[Any],
+    settings: Any,
 ) -> AsyncIterator[Served]:
     port = listener.getsockname()[1]
     chosen = Settings(host="127.0.0.1", port=port, allow_loopback_clusters=True, **settings)
@@ -75,7 +82,7 @@ async def _serving(
         settings=chosen,
         engine=engine,
         redis=redis,
-        hub=None,
+        hub=hub,
         accounts=AccountService(engine, redis, sessions, passwords),
         sessions=sessions,
         clusters=ClusterService(chosen, engine, Keyring([b"k" * 32])),

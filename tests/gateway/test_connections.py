@@ -13,9 +13,9 @@ IDLE = 400  # each is two file descriptors here, of the 1,024 that a process may
 
 
 @pytest.fixture
-async def impatient(engine, redis, passwords, monkeypatch):
+async def impatient(engine, redis, hub, passwords, monkeypatch):
     monkeypatch.setattr(HeadDeadline, "head_s", 0.5)
-    async with serving(engine, redis, passwords) as server:
+    async with serving(engine, redis, hub, passwords) as server:
         yield server
 
 

@@ -8,8 +8,8 @@ from ui import assets
 
 
 @pytest.fixture
-async def documented(engine, redis, passwords):
-    async with serving(engine, redis, passwords, [assets.static_file]) as server:
+async def documented(engine, redis, hub, passwords):
+    async with serving(engine, redis, hub, passwords, [assets.static_file]) as server:
         yield server
 
 

@@ -47,9 +47,9 @@ async def live(socket: WebSocket[Any, Any, Any]) -> None:
 
 
 @pytest.fixture
-async def fitted(engine, redis, passwords):
+async def fitted(engine, redis, hub, passwords):
     ran.clear()
-    async with serving(engine, redis, passwords, [fails, unguarded, act, live]) as server:
+    async with serving(engine, redis, hub, passwords, [fails, unguarded, act, live]) as server:
         yield server
 
 
@@ -322,9 +322,9 @@ async def test_every_response_confines_its_page(fitted: Served) -> None:
         assert "strict-transport-security" not in answer.headers
 
 
-async def test_behind_tls_the_cookie_and_the_headers_say_so(engine, redis, passwords) -> None:
+async def test_behind_tls_the_cookie_and_the_headers_say_so(engine, redis, hub, passwords) -> None:
     async with (
-        serving(engine, redis, passwords, public_url="https://kn.example") as served,
+        serving(engine, redis, hub, passwords, public_url="https://kn.example") as served,
         served.client(host="kn.example", origin="https://kn.example") as client,
     ):
         password = await served.services.accounts.ensure_administrator()
@@ -447,14 +447,14 @@ async def test_live_and_ready_answer_without_a_session_and_by_any_name(fitted: S
     async with fitted.client() as client:
         ready = await client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "parts": {"postgresql": "ok", "redis": "ok"}}
+    assert ready.json() == {"ready": True, "parts": {"postgresql": "ok", "redis": "ok", "hub": "ok"}}
     assert "ok" in answer
 
 
-async def test_ready_names_the_part_that_does_not_answer(engine, redis, passwords) -> None:
+async def test_ready_names_the_part_that_does_not_answer(engine, redis, hub, passwords) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts, and never says a word
         dead = connect(f"redis://127.0.0.1:{mute.getsockname()[1]}", command_deadline_s=0.3)
-        async with serving(engine, dead, passwords) as broken, broken.client() as client:
+        async with serving(engine, dead, hub, passwords) as broken, broken.client() as client:
             answer = await client.get("/readyz")
             assert (await client.get("/livez")).status_code == 200
             signing_in = await client.post("/api/v1/session", json={"name": "a", "password": "b"})
