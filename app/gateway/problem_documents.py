@@ -27,7 +27,6 @@ log = structlog.get_logger()
 JSON: Final = "application/problem+json"
 PASSWORD_PAGE: Final = "/account/password"  # noqa: S105 - a path
 SIGN_IN_PAGE: Final = "/sign-in"
-ENTERED: Final = "entered"  # key in `scope["state"]`, set by forms that are shown again
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):
