@@ -64,7 +64,6 @@ class Board:
                 await self._publish(await self._statuses())
             except Lost:
                 self._told = None
-                continue
             except RedisError as error:
                 log.warning("board.publish_failed", reason=type(error).__name__)
                 await self._clock.sleep(RETRY_S)

@@ -15,12 +15,14 @@ from app.clusters.schemas import Cluster
 from app.kube.client import Endpoint
 from app.problems import NotFound
 from app.settings import Settings
+from app.stream.hub import Hub
+from app.stream.publication import Publication, Snapshot
 from app.stream.publisher import Fenced, Publisher
 from app.stream.scripts import keys
 from app.tasks import running
 from app.watch import interests
 from app.watch.board import BOARD, note
-from app.watch.schemas import CLUSTER_STATUS, ClusterStatus, Row, rows_channel
+from app.watch.schemas import CLUSTER_STATUS, COLUMNS_META, Batch, ClusterStatus, Column, Row, rows_channel
 from app.watch.watcher import Watcher
 from tests.kube.fault_apiserver import Exchange
 from tests.watch.recorded_cluster import RecordedCluster
@@ -151,6 +153,38 @@ async def test_a_change_reaches_readers_and_the_counters(fleet: Fleet) -> None:
         rows = await fleet.until_rows("c0", "nodes", lambda rows: rows["worker-0"].cells[0] != "Ready")
         assert rows["worker-0"].cells[0] == "Ready,SchedulingDisabled"
         await fleet.until("c0", lambda status: status.counters["nodes_warning"] == 1)
+
+
+async def test_readers_of_a_hub_get_the_rows_the_columns_and_then_what_changes(fleet: Fleet, redis_url: str) -> None:
+    server = RecordedCluster()
+    async with watched(fleet, server), Hub(redis_url) as hub, asyncio.timeout(60):
+        async with contextlib.aclosing(hub.follow(rows_channel("c0", "nodes"))) as items:
+            snapshot = await anext(items)
+            assert isinstance(snapshot, Snapshot)
+            columns = msgspec.msgpack.decode(snapshot.meta[COLUMNS_META], type=list[Column])
+            rows = [msgspec.msgpack.decode(value, type=Row) for value in snapshot.entries.values()]
+            assert [len(row.cells) for row in rows] == [len(columns)]
+            node = msgspec.json.decode(server._document("/api/v1/nodes"))["items"][0]
+            node = {"kind": "Node", "apiVersion": "v1", **node, "spec": {"unschedulable": True}}
+            node["metadata"]["resourceVersion"] = "999999"
+            await fleet.until("c0", settled)
+            server.feed("/api/v1/nodes", "MODIFIED", node)
+            batches = [
+                msgspec.msgpack.decode(each.payload, type=Batch)
+                for each in await anext(items)
+                if isinstance(each, Publication)
+            ]
+            assert [msgspec.msgpack.decode(raw, type=Row).cells[0] for raw in batches[0].upserts] == [
+                "Ready,SchedulingDisabled"
+            ]
+            assert batches[0].deletes == []
+        async with contextlib.aclosing(hub.follow(CLUSTER_STATUS)) as items:
+            board = await anext(items)
+            assert isinstance(board, Snapshot)
+            assert msgspec.msgpack.decode(board.entries[b"c0"], type=ClusterStatus).cluster_id == "c0"
+            told = await anext(items)
+            batch = msgspec.msgpack.decode(told[0].payload, type=Batch)
+            assert msgspec.msgpack.decode(batch.upserts[0], type=ClusterStatus).heartbeat > 0
 
 
 async def test_the_heartbeat_goes_on_when_nothing_happens(fleet: Fleet) -> None:
