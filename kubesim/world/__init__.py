@@ -1,0 +1,1 @@
+"""What lives in a simulated cluster: its company, its controllers, its kubelets, and what goes wrong."""
