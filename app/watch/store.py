@@ -91,6 +91,7 @@ class _Listing:
     def __init__(self) -> None:
         self.entries: dict[bytes, bytes] = {}  # b"" for what has not changed
         self.troubles: dict[bytes, Trouble] = {}
+        self.counts: dict[tuple[int, int], int] = {}  # of the entries made anew
 
 
 class Store(Generic[T]):
@@ -160,7 +161,11 @@ class Store(Generic[T]):
             elif event.object is not None:
                 row, content = self._content(event, now)
                 self._expire(key, event.object, now)
-                listing.entries[key] = self._pack(_header(row.level, self._word(row), event.version), content)
+                made = self._pack(_header(row.level, self._word(row), event.version), content)
+                if before := listing.entries.get(key):
+                    _count(listing.counts, before, -1)
+                _count(listing.counts, made, 1)
+                listing.entries[key] = made
                 self._note_trouble(listing.troubles, key, row)
 
     def complete(self) -> None:
@@ -169,6 +174,17 @@ class Store(Generic[T]):
         if listing is None:
             return
         self._pending.clear()
+        if self._entries:
+            self._merge(listing)
+        else:  # the first list: 150,000 objects must not hold the loop up
+            self._entries, self.troubles, self._counts = listing.entries, listing.troubles, listing.counts
+            self._dirty |= dict.fromkeys(listing.entries)
+            for key in self._graves.keys() & listing.entries.keys():
+                del self._graves[key]
+        self.listed_once = True
+        self._stale = iter(list(self._entries))
+
+    def _merge(self, listing: _Listing) -> None:
         for key in self._entries.keys() - listing.entries.keys():
             self._bury(key, _version(self._entries[key]))
         for key, entry in listing.entries.items():
@@ -182,8 +198,6 @@ class Store(Generic[T]):
                 self.troubles[key] = trouble
             else:
                 self.troubles.pop(key, None)
-        self.listed_once = True
-        self._stale = iter(list(self._entries))
 
     def clear(self) -> None:
         """Forget all: the resource is gone or may no longer be read. Readers are told."""
@@ -321,16 +335,16 @@ class Store(Generic[T]):
     def _swap(self, key: bytes, entry: bytes) -> None:
         old = self._entries.get(key)
         if old is not None:
-            self._count(old, -1)
+            _count(self._counts, old, -1)
         self._entries[key] = entry
-        self._count(entry, 1)
+        _count(self._counts, entry, 1)
 
     def _bury(self, key: bytes, version: str) -> None:
         old = self._entries.pop(key, None)
         self._grave(key, version)
         if old is None:
             return
-        self._count(old, -1)
+        _count(self._counts, old, -1)
         self._fresh.pop(key, None)
         self.troubles.pop(key, None)
         self._deadlines.pop(key, None)
@@ -370,10 +384,6 @@ class Store(Generic[T]):
             if number and isinstance(word, str):
                 self._words[word] = number
         return number
-
-    def _count(self, entry: bytes, by: int) -> None:
-        place = (entry[0], entry[1])
-        self._counts[place] = self._counts.get(place, 0) + by
 
     def _note_trouble(self, troubles: dict[bytes, Trouble], key: bytes, row: Row) -> None:
         if not self._kind.lists_troubles or row.level != ERROR:
@@ -427,6 +437,11 @@ def _replaces(version: str, known: str) -> bool:
 
 def decode_row(encoded: bytes) -> Row:
     return _decode_row(encoded)
+
+
+def _count(counts: dict[tuple[int, int], int], entry: bytes, by: int) -> None:
+    place = (entry[0], entry[1])
+    counts[place] = counts.get(place, 0) + by
 
 
 def _header(level: int, word: int, version: str) -> bytes:

@@ -68,7 +68,7 @@ def step(of: Store, action: str, detail: object) -> None:
         case (("relist" | "broken list"), versions):
             of.begin()
             for uid, version in versions.items():
-                of.listed([event(uid, version, "listed")], 0.0)
+                of.listed([event(uid, version, "bad"), event(uid, version + 1, "listed")], 0.0)
             if action == "relist":
                 of.complete()
         case "lose", _:
