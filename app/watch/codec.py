@@ -9,11 +9,12 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from app.kube.events import Bookmark, Decoded, ErrorEvent, Event, Page, Unreadable
-from app.watch.projection import Object, Projection
+from app.watch.projection import Meta, Object, Projection
 
 T = TypeVar("T")
 
 JSON: Final = "application/json"
+NAME: Final = 512  # characters; Kubernetes allows 253
 REFUSED: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 """What decoding raises on bad input: not JSON, another shape, nested too deep, text that is not UTF-8."""
 
@@ -69,6 +70,11 @@ _BOOKMARK: Final = msgspec.json.Decoder(_BookmarkObject)
 _STATUS: Final = msgspec.json.Decoder(_Status)
 _LIST: Final = msgspec.json.Decoder(_List)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def is_named(meta: Meta) -> bool:
+    """Whether it has a uid, and names no longer than Kubernetes allows by far."""
+    return 0 < len(meta.uid) <= NAME and len(meta.name) <= NAME and len(meta.namespace) <= NAME
 
 
 def split(line: bytes) -> tuple[str, msgspec.Raw] | Unreadable:
@@ -172,8 +178,8 @@ class ObjectCodec(Generic[T]):
                 f"a {found.api_version[:60]} {found.kind[:60]} where {self._api_version} {self._kind} was asked for"
             )
             return Unreadable(fatal=False, reason=reason)
-        if not meta.uid:
-            return Unreadable(fatal=False, reason=f"a {self._kind} without a uid")
+        if not is_named(meta):
+            return Unreadable(fatal=False, reason=f"a {self._kind} without a uid or with a name too long")
         if change == "delete" or not self._keep:
             raw = b""
         elif self._hidden:

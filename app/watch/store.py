@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from app.kube.events import Event
 from app.kube.versions import newer
@@ -30,6 +31,9 @@ FRESH: Final = 500  # objects kept unpacked until `settle`; more are packed at o
 GRAVES: Final = 4_096  # deleted uids remembered, so that a late event does not raise a ghost (W24)
 TROUBLES: Final = 1_000  # listed by name; the counters count them all
 WORDS: Final = 255  # distinct status words counted by name; cluster text must not grow our memory
+WORD: Final = 64  # characters of a word that is counted by name
+ROW_BYTES: Final = 32_768  # a row is some 300 bytes; a server that sends more is ill, and our readers must not be
+CELL: Final = 1_000  # characters of a text in a row that was too large
 OTHER_WORD: Final = "other"
 
 _UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -313,7 +317,11 @@ class Store(Generic[T]):
 
     def _content(self, event: Event[T], now: float) -> tuple[Row, _Content]:
         row = self._kind.project(event.object, now)  # type: ignore[arg-type]
-        return row, _Content(_encode_row(row), event.raw)
+        encoded = _encode_row(row)
+        if len(encoded) > ROW_BYTES:
+            row = _shortened(row)
+            encoded = _encode_row(row)
+        return row, _Content(encoded, event.raw)
 
     def _put(self, key: bytes, event: Event[T], now: float) -> None:
         row, content = self._content(event, now)
@@ -378,7 +386,7 @@ class Store(Generic[T]):
 
     def _word(self, row: Row) -> int:
         word = row.cells[self._kind.status] if 0 <= self._kind.status < len(row.cells) else ""
-        number = self._words.get(word) if isinstance(word, str) else 0
+        number = self._words.get(word) if isinstance(word, str) and len(word) <= WORD else 0
         if number is None:
             number = len(self._words) if len(self._words) <= WORDS else 0
             if number and isinstance(word, str):
@@ -442,6 +450,12 @@ def decode_row(encoded: bytes) -> Row:
 def _count(counts: dict[tuple[int, int], int], entry: bytes, by: int) -> None:
     place = (entry[0], entry[1])
     counts[place] = counts.get(place, 0) + by
+
+
+def _shortened(row: Row) -> Row:
+    """The row with its texts cut."""
+    cells = tuple(cell[:CELL] if isinstance(cell, str) else cell for cell in row.cells[:64])
+    return replace(row, cells=cells, labels=row.labels[:CELL], owner=row.owner[:CELL])
 
 
 def _header(level: int, word: int, version: str) -> bytes:

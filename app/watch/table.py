@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from app.kube.events import Bookmark, Decoded, Event, Page, Unreadable
-from app.watch.codec import REFUSED, bookmark, error_event, split
+from app.watch.codec import REFUSED, bookmark, error_event, is_named, split
 from app.watch.projection import OK, PROGRESS, UNKNOWN, WARNING, Meta, row
 from app.watch.schemas import Cell, CellType, Column, ResourceRef, Row
 
@@ -167,7 +167,7 @@ class TableCodec:
             except REFUSED:
                 self.refused += 1
                 continue
-            if not meta.uid or len(each.cells) < self._width:
+            if not is_named(meta) or len(each.cells) < self._width:
                 self.refused += 1
                 continue
             cells = tuple(_cell(each.cells[place]) for place in self._shown)
@@ -191,7 +191,7 @@ class TableCodec:
             found = _PLAIN.decode(raw)
         except REFUSED:
             return None
-        if found.kind != self._kind or not found.metadata.uid:
+        if found.kind != self._kind or not is_named(found.metadata):
             return None
         self._plain_columns()
         meta = found.metadata
@@ -205,7 +205,7 @@ class TableCodec:
         if found.kind != f"{self._kind}List":
             return None
         self._plain_columns()
-        metas = [item.metadata for item in found.items or () if item.metadata.uid]
+        metas = [item.metadata for item in found.items or () if is_named(item.metadata)]
         events = [Event("apply", meta.uid, meta.resource_version, Printed(meta, (), UNKNOWN)) for meta in metas]
         return Page(events, found.metadata.resource_version, found.metadata.continue_)
 

@@ -73,6 +73,9 @@ def test_recorded_bookmarks_and_errors() -> None:
         b'{"type":"ADDED","object":{"kind":"Status","apiVersion":"v1","code":200}}',
         b'{"type":"ADDED","object":{"kind":"Table","apiVersion":"example.com/v1","rows":[]}}',
         b'{"type":"ADDED","object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"no-uid"},"spec":{},"status":{}}}',
+        b'{"type":"ADDED","object":{"kind":"Pod","apiVersion":"v1","metadata":{"uid":"'
+        + b"u" * 10_000
+        + b'"},"spec":{}}}',
         b"null",
         b"[]",
         b"{}",

@@ -294,6 +294,15 @@ def test_memory_of_hostile_words_graves_and_troubles_is_bounded() -> None:
     assert len(of.troubles) == 1000
 
 
+def test_a_row_of_absurd_size_is_cut_and_a_long_word_is_not_counted_by_name() -> None:
+    of = store()
+    of.apply([event(UIDS[0], 1, "x" * 1_000_000)])
+    of.absorb(0.0)
+
+    assert len(of.changes(10)[0].row) < 2_000
+    assert of.counters() == {(1, "other"): 1}
+
+
 def test_a_level_is_looked_at_again_when_its_time_has_come() -> None:
     kind = Kind(
         "things",
