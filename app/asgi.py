@@ -57,7 +57,11 @@ class Services:
 
 
 def create_app(services: Services, routes: Sequence[ControllerRouterHandler] | None = None) -> ASGIApp:
-    """The application, gateway included, for a server to run. routes: None means those of all features."""
+    """The application, gateway included, for a server to run. routes: None means those of all features.
+
+    For uvicorn: `http=HeadDeadline` (app.gateway.protocol), and `proxy_headers=False`: its own belief in forwarded
+    addresses from loopback would let whoever sits behind a local proxy choose the address that limits count by.
+    """
     return wrap(create_litestar(services, routes), services.settings, _render())
 
 

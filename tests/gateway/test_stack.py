@@ -74,14 +74,14 @@ async def raw(served: Served, request: str) -> tuple[int, str]:
     return int(answer.split(" ")[1]), answer
 
 
-async def handshake(served: Served, cookie: str, origin: str | None) -> int:
+async def handshake(served: Served, cookie: str, origin: str | None, more: str = "") -> int:
     """The status of a WebSocket handshake."""
     said = "" if origin is None else f"Origin: {origin}\n"
     host = served.url.removeprefix("http://")
     status, _ = await raw(
         served,
         f"GET /test/live HTTP/1.1\nHost: {host}\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n"
-        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nCookie: kubenexus={cookie}\n{said}\n",
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nCookie: kubenexus={cookie}\n{said}{more}\n",
     )
     return status
 
@@ -117,6 +117,7 @@ async def test_a_websocket_is_opened_by_pages_of_our_own_origin_alone(fitted: Se
         assert await handshake(fitted, cookie, fitted.url) == 101
         for origin in [*foreign(fitted.url)[:-2], None]:
             assert await handshake(fitted, cookie, origin) == 403, origin
+        assert await handshake(fitted, cookie, None, "Sec-Fetch-Site: same-origin\n") == 403
         assert await handshake(fitted, "A" * 43, fitted.url) == 403
 
 
