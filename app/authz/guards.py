@@ -26,8 +26,8 @@ class requires:  # noqa: N801 - reads as a clause: guards=[requires("rows:read")
 
     def __init__(self, name: str, *, cluster: str = "", everywhere: bool = False) -> None:
         self._permission: Permission = permission(name)
-        self._cluster = cluster
-        self._everywhere = everywhere
+        self.cluster = cluster
+        self.everywhere = everywhere
         self.permission = name
 
     def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
@@ -42,9 +42,9 @@ class requires:  # noqa: N801 - reads as a clause: guards=[requires("rows:read")
             _refuse(connection, Forbidden(detail))
 
     def _is_met(self, identity: Identity, connection: Connection) -> bool:
-        if self._cluster:
-            return identity.may(self._permission, str(connection.path_params[self._cluster]))
-        if self._everywhere:
+        if self.cluster:
+            return identity.may(self._permission, str(connection.path_params[self.cluster]))
+        if self.everywhere:
             return identity.may(self._permission)
         return identity.may_somewhere(self._permission)
 

@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.handlers.base import BaseRouteHandler
 
 from app.asgi import Services, create_litestar
-from app.authz.guards import PUBLIC, guard_of
+from app.authz.guards import PUBLIC, guard_of, requires
 from app.authz.permissions import Permission
 
 PUBLIC_ROUTES = {
@@ -30,6 +30,42 @@ SIGNED_IN_ONLY = {
     "/docs": "what the API is, no content",
     "/docs/openapi.json": "what the API is, no content",
     "/docs/{path:str}": "what the API is, no content",
+}
+
+
+# Which permission each route takes, and where: "somewhere", in the cluster of its path, or on the whole platform.
+TAKES = {
+    "GET /": "rows:read somewhere",
+    "GET /resources/{key:str}": "rows:read somewhere",
+    "GET /live/page/{view:str}": "rows:read somewhere",
+    "GET /live/data/stream": "rows:read somewhere",
+    "POST /live/data/{line:str}": "rows:read somewhere",
+    "WS /live/data": "rows:read somewhere",
+    "GET /api/v1/rows/{kind:str}": "rows:read somewhere",
+    "GET /clusters/{cluster_id:str}/{key:str}/{namespace:str}/{name:str}": "objects:read somewhere",
+    "GET /api/v1/clusters/{cluster_id:str}/objects/{key:str}/{namespace:str}/{name:str}": "objects:read somewhere",
+    "GET /api/v1/clusters/{cluster_id:str}/objects/{key:str}/{namespace:str}/{name:str}/yaml": "objects:read somewhere",
+    "GET /clusters": "clusters:read somewhere",
+    "GET /clusters/{cluster_id:str}": "clusters:read somewhere",
+    "GET /api/v1/clusters": "clusters:read somewhere",
+    "GET /api/v1/clusters/{cluster_id:str}": "clusters:read somewhere",
+    "GET /clusters/new": "clusters:register on the platform",
+    "POST /clusters/new": "clusters:register on the platform",
+    "POST /clusters/contexts": "clusters:register on the platform",
+    "POST /clusters/validate": "clusters:register on the platform",
+    "POST /clusters/local": "clusters:register on the platform",
+    "POST /api/v1/clusters": "clusters:register on the platform",
+    "POST /api/v1/clusters/validate": "clusters:register on the platform",
+    "POST /api/v1/clusters/contexts": "clusters:register on the platform",
+    "GET /api/v1/clusters/local": "clusters:register on the platform",
+    "POST /api/v1/clusters/local": "clusters:register on the platform",
+    "POST /clusters/{cluster_id:str}": "clusters:edit in the cluster",
+    "POST /clusters/{cluster_id:str}/pause": "clusters:edit in the cluster",
+    "PATCH /api/v1/clusters/{cluster_id:str}": "clusters:edit in the cluster",
+    "PUT /api/v1/clusters/{cluster_id:str}/credential": "clusters:rotate in the cluster",
+    "POST /api/v1/clusters/{cluster_id:str}/approve": "clusters:rotate in the cluster",
+    "POST /clusters/{cluster_id:str}/remove": "clusters:remove in the cluster",
+    "DELETE /api/v1/clusters/{cluster_id:str}": "clusters:remove in the cluster",
 }
 
 
@@ -71,6 +107,19 @@ def test_every_route_without_a_permission_is_on_the_list(app: Litestar) -> None:
     own = {path for path, handler in handlers(app) if getattr(guard_of(handler), "permission", "") == "signed in"}
 
     assert sorted(path for path in own if not is_listed(path, SIGNED_IN_ONLY)) == []
+
+
+@pytest.mark.case("S17")
+def test_every_other_route_takes_the_permission_that_the_table_says(app: Litestar) -> None:
+    found = {}
+    for path, handler in handlers(app):
+        guard = guard_of(handler)
+        if isinstance(guard, requires):
+            where = "in the cluster" if guard.cluster else "on the platform" if guard.everywhere else "somewhere"
+            for method in getattr(handler, "http_methods", {"WS"}):
+                found[f"{method} {path}"] = f"{guard.permission} {where}"
+
+    assert found == TAKES
 
 
 def test_every_permission_that_a_guard_names_exists(app: Litestar) -> None:
