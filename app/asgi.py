@@ -2,42 +2,45 @@
 
 import contextlib
 import dataclasses
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp, ControllerRouterHandler, Scope
 
 from app import tasks
+from app.authn import routes as authn
 from app.authn.middleware import Authentication
 from app.authn.service import AccountService
 from app.authn.sessions import Sessions
 from app.authz.guards import deny_unguarded, identity_of
 from app.authz.identity import Identity
+from app.clusters import routes as clusters
 from app.clusters.service import ClusterService
-from app.gateway import error_page, openapi
-from app.gateway.problem_documents import Render, handler
+from app.gateway import health, openapi
+from app.gateway.problem_documents import handler
 from app.gateway.stack import wrap
+from app.resources import routes as resources
+from app.resources.service import ObjectService
 from app.settings import Settings
 from app.storage.postgres import Engine
 from app.storage.redis import Redis
 from app.stream.hub import Hub
+from app.views import routes as views
+from app.views.fleet import Fleet
+from app.views.service import ViewService
+from ui import routes as pages
+from ui.problem_pages import render_error
 
-FEATURES: Final = (
-    "app.gateway.health",
-    "app.authn.routes",
-    "app.clusters.routes",
-    "app.views.routes",
-    "app.resources.routes",
-    "ui.routes",
-)
-"""Modules with a list `ROUTES` of handlers, controllers and routers."""
-
-PAGES: Final = "ui.routes"
-"""Has `render_error(page: ErrorPage) -> str` besides."""
+ROUTES: Final[list[ControllerRouterHandler]] = [
+    *health.ROUTES,
+    *authn.ROUTES,
+    *clusters.ROUTES,
+    *views.ROUTES,
+    *resources.ROUTES,
+    *pages.ROUTES,
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,9 @@ class Services:
     accounts: AccountService
     sessions: Sessions
     clusters: ClusterService
-    fleet: Any
-    views: Any
-    resources: Any
+    fleet: Fleet
+    views: ViewService
+    resources: ObjectService
 
 
 def create_app(services: Services, routes: Sequence[ControllerRouterHandler] | None = None) -> ASGIApp:
@@ -62,7 +65,7 @@ def create_app(services: Services, routes: Sequence[ControllerRouterHandler] | N
     For uvicorn: `http=HeadDeadline` (app.gateway.protocol), and `proxy_headers=False`: its own belief in forwarded
     addresses from loopback would let whoever sits behind a local proxy choose the address that limits count by.
     """
-    return wrap(create_litestar(services, routes), services.settings, _render())
+    return wrap(create_litestar(services, routes), services.settings, render_error)
 
 
 def create_litestar(services: Services, routes: Sequence[ControllerRouterHandler] | None = None) -> Litestar:
@@ -75,11 +78,11 @@ def create_litestar(services: Services, routes: Sequence[ControllerRouterHandler
             yield
 
     return Litestar(
-        route_handlers=feature_routes() if routes is None else list(routes),
+        route_handlers=ROUTES if routes is None else list(routes),
         dependencies={**provided, "identity": Provide(_identity, sync_to_thread=False)},
         guards=[deny_unguarded],
         middleware=[Authentication(services.accounts)],
-        exception_handlers={Exception: handler(_render())},
+        exception_handlers={Exception: handler(render_error)},
         openapi_config=openapi.config(),
         lifespan=[ended_sessions],
         logging_config=None,
@@ -87,27 +90,11 @@ def create_litestar(services: Services, routes: Sequence[ControllerRouterHandler
     )
 
 
-def feature_routes() -> list[ControllerRouterHandler]:
-    """Every feature's `ROUTES`."""
-    found: list[ControllerRouterHandler] = []
-    for name in FEATURES:
-        if importlib.util.find_spec(name) is not None:
-            found.extend(importlib.import_module(name).ROUTES)
-    return found
-
-
 def openapi_document() -> bytes:
     """The OpenAPI document, as JSON, without anything started."""
     nothing = {field.name: None for field in dataclasses.fields(Services)}
     app = create_litestar(Services(**nothing))  # type: ignore[arg-type]
     return openapi.document(app.openapi_schema.to_schema())
-
-
-def _render() -> Render:
-    if importlib.util.find_spec(PAGES) is None:
-        return error_page.render
-    render: Render = importlib.import_module(PAGES).render_error
-    return render
 
 
 def _provide(service: object) -> Provide:
