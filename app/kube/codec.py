@@ -1,7 +1,7 @@
 """Reads only what every object has: uid, name, namespace and version. Pure.
 
-For those who need to know which objects are there and not what they say: the consistency check and the tests. Asks
-for PartialObjectMetadata, a quarter of the bytes. Also shows how a `Codec` tells a foreign kind and a broken line.
+For those who need to know which objects are there and not what they say: the consistency check and the tests. Also
+shows how a `Codec` tells a foreign kind and a broken line.
 """
 
 from typing import Final
@@ -10,6 +10,8 @@ import msgspec
 
 from app.kube.events import Bookmark, Decoded, ErrorEvent, Event, Page, Unreadable
 
+LIST_ACCEPT: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""For a list of metadata only, half of the bytes. A watch would have to ask for another type: it refuses this one."""
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 
 
@@ -77,11 +79,11 @@ BROKEN: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 class MetadataCodec:
     """kind, group_version: what objects must be, e.g. "Pod" and "v1"; "" accepts any."""
 
-    accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+    accept = "application/json"
 
     def __init__(self, kind: str = "", group_version: str = "") -> None:
-        self._kinds = frozenset({kind, "PartialObjectMetadata"}) if kind else frozenset()
-        self._versions = frozenset({group_version, "meta.k8s.io/v1"}) if group_version else frozenset()
+        self._kinds = frozenset({kind}) if kind else frozenset()
+        self._versions = frozenset({group_version}) if group_version else frozenset()
 
     def line(self, line: bytes) -> Decoded[Metadata]:
         try:

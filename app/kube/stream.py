@@ -43,7 +43,7 @@ class Receiver(asyncio.BufferedProtocol):
         self.failure: Exception | None = None
         self.sink: Sink | None = None
         self.closed = False
-        self.last_read_s = 0.0
+        self.last_line_s = 0.0
         self.received = 0
         self._buffer = buffer
         self._transport: asyncio.Transport | None = None
@@ -55,14 +55,13 @@ class Receiver(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.last_read_s = self._loop.time()
+        self.last_line_s = self._loop.time()
 
     def get_buffer(self, _sizehint: int) -> memoryview:
         self._buffer.owner = self
         return self._buffer.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.last_read_s = self._loop.time()
         self.received += nbytes
         if self._buffer.owner is not self:
             self.fail(StreamCut())
@@ -75,6 +74,8 @@ class Receiver(asyncio.BufferedProtocol):
         except LineTooLong:
             self.fail(LineRefused())
             return
+        if lines:
+            self.last_line_s = self._loop.time()
         if lines and self.sink is not None:
             self._give(lines)
         elif lines:
@@ -125,7 +126,7 @@ class Receiver(asyncio.BufferedProtocol):
         lines, self._lines, self._queued = self._lines, [], 0
         if self._paused and self._transport is not None:
             self._paused = False
-            self.last_read_s = self._loop.time()
+            self.last_line_s = self._loop.time()
             self._transport.resume_reading()
         return lines
 
@@ -167,7 +168,8 @@ class SharedBuffer:
 class Stream:
     """A response whose head was read: an async context manager whose end closes the connection.
 
-    idle_s: how long the server may stay silent before `read` raises `StreamMute`.
+    idle_s: how long the server may go without a whole line before `read` raises `StreamMute`; bytes alone do not
+        count, or a server could keep us for ever with one a second.
     """
 
     def __init__(self, receiver: Receiver, head: Head, idle_s: float) -> None:
@@ -219,6 +221,10 @@ class Stream:
         finally:
             receiver.sink = None
 
+    def fail(self, failure: Exception) -> None:
+        """End the stream: whoever reads it is raised `failure`."""
+        self._receiver.fail(failure)
+
     async def body(self, most: int) -> bytes:
         """The whole body, for the short answer of an error; cut at `most` bytes or where the connection broke."""
         pieces: list[bytes] = []
@@ -239,8 +245,8 @@ class Stream:
         self._receiver.abort()
 
     def _watch_silence(self) -> None:
-        """One timer a stream, moved on when it fires and not on each read."""
-        silent_s = 0.0 if self._receiver.is_paused else self._loop.time() - self._receiver.last_read_s
+        """One timer a stream, moved on when it fires and not with each line."""
+        silent_s = 0.0 if self._receiver.is_paused else self._loop.time() - self._receiver.last_line_s
         if silent_s >= self._idle_s:
             self._timer = None
             self._receiver.fail(StreamMute())

@@ -120,11 +120,11 @@ class ListWatch(Generic[T]):
     ) -> None:
         self.version = ""
         self.counters = Counters()
-        self._api = api
-        self._path = path
+        self.api = api
+        self.path = path
+        self.params = list(params)
         self._codec = codec
         self._handler = handler
-        self._params = list(params)
         self._clock = clock
         self._rng = rng or random.SystemRandom()
         self._timing = timing
@@ -134,6 +134,7 @@ class ListWatch(Generic[T]):
         self._listed = False  # a whole list was given, ever
         self._paged = False  # the server honours limit
         self._state: tuple[State, str] | None = None
+        self._stream: Stream | None = None
         self._must_list = True
 
     async def run(self) -> None:
@@ -148,11 +149,22 @@ class ListWatch(Generic[T]):
                 self._tell("stale", str(relist))
                 await self._clock.sleep(self._waits.next_s())
             except Rewound:
-                log.warning("watch.rewound", path=self._path, version=self.version)
+                log.warning("watch.rewound", path=self.path, version=self.version)
                 self.version, self._must_list = "", True
                 self._tell("stale", "The API server's data is older than what it showed before: all is read again.")
             except errors.KubeError as error:
                 await self._suffer(error)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the handler was given a whole list and every change up to `version`."""
+        return not self._must_list
+
+    def relist(self, message: str) -> None:
+        """List again, for a mirror that was found to be wrong; `message` is shown until then."""
+        self._must_list = True
+        if self._stream is not None:
+            self._stream.fail(Relist(message))
 
     # --- list -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +178,7 @@ class ListWatch(Generic[T]):
             except Abandon as abandon:
                 if abandon.remember:
                     self._streaming_from_s = self._clock.monotonic() + self._timing.streaming_again_s
-                log.info("watch.listing_instead", path=self._path, reason=str(abandon))
+                log.info("watch.listing_instead", path=self.path, reason=str(abandon))
             else:
                 return
         await self._list()
@@ -178,7 +190,7 @@ class ListWatch(Generic[T]):
         except errors.KubeError as error:
             if version == "" or not is_version_refused(error):
                 raise
-            log.info("watch.version_refused", path=self._path, version=version, status=error.status)
+            log.info("watch.version_refused", path=self.path, version=version, status=error.status)
             listed = await self._list_at("")
         self._complete(listed)
 
@@ -195,7 +207,7 @@ class ListWatch(Generic[T]):
             except errors.Gone:
                 if not token:
                     raise
-                log.info("watch.continue_expired", path=self._path)
+                log.info("watch.continue_expired", path=self.path)
                 self._handler.begin()  # the pages so far are of a version that is gone
                 limit = 0
                 page = await self._page(version, limit, "")
@@ -206,16 +218,16 @@ class ListWatch(Generic[T]):
             self._paged = self._paged or version == "0"
 
     async def _page(self, version: str, limit: int, token: str) -> Page[T]:
-        params = [*self._params]
+        params = [*self.params]
         if limit:
             params.append(("limit", str(limit)))
         if token:
             params.append(("continue", token))
         elif version:
             params.append(("resourceVersion", version))
-        answer = await self._api.request(
+        answer = await self.api.request(
             "GET",
-            self._path,
+            self.path,
             params=params,
             headers={"Accept": self._codec.accept, "Accept-Encoding": "gzip"},
             deadline_s=self._timing.list_s,
@@ -228,7 +240,7 @@ class ListWatch(Generic[T]):
 
     def _complete(self, version: str) -> None:
         if versions.newer(self.version, version):
-            log.warning("watch.rewound", path=self._path, version=self.version, listed=version)
+            log.warning("watch.rewound", path=self.path, version=self.version, listed=version)
         self.version = version
         self._must_list = False
         self._listed = True
@@ -252,7 +264,7 @@ class ListWatch(Generic[T]):
                 async with asyncio.timeout(self._timing.first_bookmark_s) as patience:
                     await self._follow(stream, timeout_s, self._initial(patience))
             except TimeoutError as error:
-                log.warning("watch.no_bookmark", path=self._path, waited_s=self._timing.first_bookmark_s)
+                log.warning("watch.no_bookmark", path=self.path, waited_s=self._timing.first_bookmark_s)
                 raise Abandon("the end of the streaming list did not come", remember=True) from error
             except (errors.KubeError, Relist) as error:
                 if not self._must_list:
@@ -301,12 +313,12 @@ class ListWatch(Generic[T]):
     async def _open(self, extra: list[tuple[str, str]]) -> tuple[Stream, int]:
         """Open a watch from `version`; return it with the time after which the server was asked to end it."""
         timeout_s = int(self._rng.uniform(*self._timing.watch_s))
-        params = [*self._params, ("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(timeout_s))]
+        params = [*self.params, ("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(timeout_s))]
         if self.version:
             params.append(("resourceVersion", self.version))
         self.counters.watches += 1
-        stream = await self._api.open_stream(
-            self._path,
+        stream = await self.api.open_stream(
+            self.path,
             params=[*params, *extra],
             headers={"Accept": self._codec.accept},
             idle_s=self._rng.uniform(*self._timing.idle_s),
@@ -319,12 +331,15 @@ class ListWatch(Generic[T]):
         opened_s = self._clock.monotonic()
         told = self.counters.events + self.counters.bookmarks
         cut = mute = False
+        self._stream = stream
         try:
             await stream.pump(take)
         except StreamMute:
             mute = True
         except StreamCut:
             cut = True
+        finally:
+            self._stream = None
         if self._must_list:
             raise Relist("The API server ended a list before it was whole.")
         lasted_s = self._clock.monotonic() - opened_s
@@ -427,7 +442,7 @@ class ListWatch(Generic[T]):
             case _:
                 self._must_list = True
                 self._tell("stale", str(error))
-        log.info("watch.failed", path=self._path, error=str(error), status=error.status, reason=error.reason)
+        log.info("watch.failed", path=self.path, error=str(error), status=error.status, reason=error.reason)
         await self._clock.sleep(max(self._waits.next_s(), error.retry_after_s or 0.0))
 
     def _tell(self, state: State, message: str) -> None:

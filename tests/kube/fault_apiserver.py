@@ -27,6 +27,7 @@ class World:
         self.objects: dict[str, dict[str, Any]] = {}
         self.history: list[tuple[int, str, dict[str, Any]]] = []
         self.compacted = version
+        self.kept: dict[str, dict[str, Any]] = {}  # as of the compaction
         self.births = 0
         self.wakers: set[asyncio.Event] = set()
 
@@ -56,11 +57,24 @@ class World:
     def compact(self) -> None:
         """Forget all history, as etcd does every five minutes."""
         self.compacted = self.version
+        self.kept = dict(self.objects)
         self.history.clear()
 
     def versions(self) -> dict[str, str]:
         """uid -> resourceVersion: what a mirror must hold."""
         return {o["metadata"]["uid"]: o["metadata"]["resourceVersion"] for o in self.objects.values()}
+
+    def at(self, version: int) -> list[dict[str, Any]]:
+        """The objects as they were at a version that is not compacted."""
+        found = dict(self.kept)
+        for of_version, type_, made in self.history:
+            if of_version <= version:
+                name = made["metadata"]["name"]
+                if type_ == "DELETED":
+                    found.pop(name)
+                else:
+                    found[name] = made
+        return [*found.values()]
 
     def _record(self, type_: str, made: dict[str, Any]) -> None:
         self.history.append((self.version, type_, made))
@@ -69,12 +83,13 @@ class World:
 
 
 class Request:
-    def __init__(self, method: str, target: str, headers: dict[str, str], at_s: float) -> None:
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes, at_s: float) -> None:
         parts = urlsplit(target)
         self.method = method
         self.path = parts.path
         self.params = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.headers = headers
+        self.body = body
         self.at_s = at_s
 
     @property
@@ -159,6 +174,12 @@ class Exchange:
         version = self.request.version or ""
         if version.isdecimal() and int(version) > world.version:
             await self.answer(504, TOO_LARGE)
+            return
+        if params.get("resourceVersionMatch") == "Exact" and version.isdecimal():
+            if int(version) < world.compacted:
+                await self.answer(410, gone("The resourceVersion for the provided list is too old."))
+            else:
+                await self.answer(200, listing(world.at(int(version)), {"resourceVersion": version}))
             return
         token = params.get("continue", "")
         start = 0
@@ -355,9 +376,8 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     first, *fields = head[:-4].decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-    if length := int(headers.get("content-length", "0")):
-        await reader.readexactly(length)
-    return Request(method, target, headers, asyncio.get_running_loop().time())
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(method, target, headers, body, asyncio.get_running_loop().time())
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
