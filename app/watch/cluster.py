@@ -31,6 +31,7 @@ from app.watch.schemas import ClusterPhase, ClusterStatus, ResourceRef, Resource
 log = structlog.get_logger()
 
 LOOK_S: Final = 20.0  # between two looks at identity and kinds: W32 allows 30 s, jitter included
+PING_S: Final = 4.0  # so that a server that hangs is told within 10 s, its watches notice after 75 s
 STATUS_S: Final = 1.0  # least time between two statuses
 HEARTBEAT_S: Final = 1.8  # most time; readers call a status stale after 5 s
 REMOVE_DEADLINE_S: Final = 10.0
@@ -47,6 +48,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 
     endpoint: opened credentials by cluster id. report: takes (token, status) on its way to the fleet page.
     idle_s: how long a kind stays watched after its last viewer. look_s: between looks at identity and kinds.
+    ping_s: silence after which a server is asked whether it is there, and how long it may take to say so.
     """
 
     redis: Redis
@@ -56,6 +58,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = PACE
     idle_s: float = 300.0
     look_s: float = LOOK_S
+    ping_s: float = PING_S
 
 
 class ClusterWatch:
@@ -74,6 +77,7 @@ class ClusterWatch:
         self._version = ""
         self._watching = False
         self._failure: tuple[ClusterPhase, str] | None = None
+        self._failed_at = 0.0  # seconds since 1970
         self._shown: tuple[ClusterPhase, str] | None = None
         self._since = 0.0
         self._moved = asyncio.Event()  # other kinds are wanted
@@ -120,13 +124,7 @@ class ClusterWatch:
 
     async def _meet(self, api: ApiServer) -> None:
         """Learn who answers, in which version, with which kinds. Raises `Replaced` or `KubeError`."""
-        identity = await discovery.identity(api)
-        if self.cluster.identity and identity and identity != self.cluster.identity:
-            raise Replaced(
-                "Another cluster answers at this address than the one that was registered, so nothing of it is shown. "
-                "Approve it on the cluster's page, or correct the address."
-            )
-        self._identity = identity or self._identity
+        await self._greet(api)
         self._version = await discovery.version(api)
         found = await discovery.discover(api, self._resources)
         self._resources = found.resources
@@ -136,23 +134,55 @@ class ClusterWatch:
         }
         self._failure = None
 
+    async def _greet(self, api: ApiServer) -> None:
+        """See that the same cluster answers as before, soon. Raises `Replaced` or `KubeError`."""
+        try:
+            async with asyncio.timeout(self._means.ping_s):
+                identity = await discovery.identity(api)
+        except TimeoutError as error:
+            raise errors.Unreachable("The API server does not answer. What is shown may be old.") from error
+        if self.cluster.identity and identity and identity != self.cluster.identity:
+            raise Replaced(
+                "Another cluster answers at this address than the one that was registered, so nothing of it is shown. "
+                "Approve it on the cluster's page, or correct the address."
+            )
+        self._identity = identity or self._identity
+
     async def _watch(self, api: ApiServer) -> None:
         """Mirror what is wanted, and look now and then whether it is still the same cluster with the same kinds."""
         self._watching = True
+        look_at = self._clock.monotonic() + self._look_s()
         try:
             async with group() as tasks:
                 while True:
                     await self._reconcile(api, tasks)
-                    if not await self._moved_within(self._means.look_s * (0.9 + 0.3 * self._rng.random())):
-                        await self._look(api)
+                    if await self._moved_within(min(self._means.ping_s, self._means.look_s)):
+                        continue
+                    if self._clock.monotonic() >= look_at:
+                        await self._try(self._meet(api))
+                        look_at = self._clock.monotonic() + self._look_s()
+                    elif not self._heard_since(self._clock.now().timestamp() - self._means.ping_s):
+                        await self._try(self._greet(api))
         finally:
             self._watching = False
 
-    async def _look(self, api: ApiServer) -> None:
+    def _look_s(self) -> float:
+        return self._means.look_s * (0.9 + 0.3 * self._rng.random())
+
+    async def _try(self, question: Awaitable[None]) -> None:
+        """Note whether the API server answers; the mirrors go on trying on their own when it does not."""
         try:
-            await self._meet(api)
+            await question
         except errors.KubeError as error:
-            self._failure = _failure(error)  # the mirrors go on trying on their own
+            self._failure = _failure(error)
+            self._failed_at = self._clock.now().timestamp()
+        else:
+            self._failure = None
+
+    def _heard_since(self, time: float) -> bool:
+        """Whether any watch has brought an event or a bookmark since."""
+        newest = (each.reflector.newest() for each in self._running.values())
+        return any(each is not None and each > time for each in newest)
 
     async def _moved_within(self, limit_s: float) -> bool:
         """Wait for other kinds to be wanted; whether they were."""
@@ -279,10 +309,10 @@ class ClusterWatch:
         )
 
     def _phase(self, resources: Sequence[ResourceStatus]) -> tuple[ClusterPhase, str]:
-        if not self._watching or self._failure is not None:
-            if self._watching and any(status.state == "live" for status in resources):
-                return "live", ""
+        if not self._watching:
             return self._failure or ("connecting", "Connecting to the API server.")
+        if self._failure is not None and not self._heard_since(self._failed_at):
+            return self._failure
         return summary.phase(resources)
 
 

@@ -6,6 +6,7 @@ an outage of Redis costs no memory and loses nothing. Never decides who watches:
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -15,10 +16,11 @@ import structlog
 from app.clock import SYSTEM_CLOCK, Clock
 from app.kube.client import ApiServer
 from app.kube.events import Codec
+from app.kube.verify import EVERY_S, verify_always
 from app.kube.watch import TIMING, ListWatch, Timing
 from app.storage.redis import RedisError
 from app.stream.publisher import Lost, Publisher
-from app.tasks import backoff
+from app.tasks import backoff, running
 from app.watch.catalogue import kind_of, projection_of
 from app.watch.codec import ObjectCodec
 from app.watch.groups import group
@@ -41,9 +43,13 @@ MOST_NAMESPACES: Final = 200  # watched one by one; more would be as many connec
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """When things happen. tick_s: least time between two publications of one resource."""
+    """When things happen.
+
+    tick_s: least time between two publications of one resource. verify_s: between comparisons with the server.
+    """
 
     tick_s: float = 0.03
+    verify_s: float = EVERY_S
     timing: Timing = TIMING
     clock: Clock = SYSTEM_CLOCK
 
@@ -73,6 +79,7 @@ class Reflector:
         self._packer = packer
         self._namespaces = namespaces
         self._tick_s = pace.tick_s
+        self._verify_s = pace.verify_s
         self._timing = pace.timing
         self._clock = pace.clock
         projection = projection_of(ref)
@@ -169,7 +176,11 @@ class Reflector:
             timing=self._timing,
             streaming=self._projection is not None,  # an ordinary list names a Table's columns also when it is empty
         )
-        await watch.run()
+        every_s = self._verify_s * random.uniform(0.9, 1.1)  # noqa: S311 - so that not all kinds are listed at once
+        async with running(
+            f"verify {self.ref.key}", verify_always(watch, mirror.versions, every_s=every_s, clock=self._clock)
+        ):
+            await watch.run()
 
     def _mirror_of(self, namespace: str) -> Mirror[Any]:
         return Mirror(namespace, Store(self._kind, self._packer), self._clock, self._woken)
@@ -192,6 +203,7 @@ class Reflector:
     async def _publish(self) -> None:
         while not any(mirror.store.listed_once or mirror.current in _BARRED for mirror in self._mirrors.values()):
             await self._woken_within(IDLE_S)
+            await self._train()  # a first list may be long: without a dictionary its objects take five times the room
         replace, waits = True, backoff(RETRY_FIRST_S, RETRY_CAP_S)
         while True:
             started = self._clock.monotonic()
@@ -204,6 +216,8 @@ class Reflector:
                 if not told:
                     await self._check()
             except Lost:
+                if replace:  # also what we loaded was lost: a Redis that is full, or that keeps restarting
+                    await self._clock.sleep(next(waits))
                 replace = True
                 continue
             except RedisError as error:
@@ -281,12 +295,15 @@ class Reflector:
 
     async def _upkeep(self) -> bool:
         """Pack a little; whether more is left."""
+        await self._train()
+        busy = [mirror.store.settle(UPKEEP) for mirror in list(self._mirrors.values())]
+        return any(busy)
+
+    async def _train(self) -> None:
         if self._packer.ready():
             dictionary = await asyncio.to_thread(train, self._packer.take_samples())
             if dictionary is not None:
                 self._packer.adopt(dictionary)
-        busy = [mirror.store.settle(UPKEEP) for mirror in list(self._mirrors.values())]
-        return any(busy)
 
     def _quiet_s(self) -> float:
         """How long nothing need be done unless something is heard."""

@@ -8,15 +8,21 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
+from app.clock import SYSTEM_CLOCK
 from app.kube.client import ApiServer, Endpoint
 from app.kube.watch import Timing
 from app.stream.publisher import Fenced, Publisher
 from app.stream.scripts import keys
 from app.tasks import running
+from app.watch.catalogue import PROJECTIONS, kind_of
+from app.watch.codec import ObjectCodec
+from app.watch.mirror import PENDING, Mirror
 from app.watch.packing import Packer
 from app.watch.reflector import Pace, Reflector, forbidden_message, path_of
 from app.watch.schemas import COLUMNS_META, Batch, Column, ResourceRef, Row, rows_channel
-from tests.kube.fault_apiserver import Exchange, FaultServer, error_event, gone, refuse, status
+from app.watch.store import FRESH, Store, key_of
+from tests.kube.fault_apiserver import Exchange, FaultServer, World, error_event, gone, refuse, status
+from tests.watch.test_store import recorded_pods
 
 CONFIGMAPS = ResourceRef("", "v1", "configmaps", "ConfigMap", namespaced=True)
 CERTIFICATES = ResourceRef("cert.example", "v1", "certificates", "Certificate", namespaced=True)
@@ -287,6 +293,63 @@ async def test_a_server_that_answers_with_another_shape_gives_a_state_and_no_cra
     async with mirrored(server, redis, CERTIFICATES) as setting:
         await setting.until(lambda: setting.reflector.status().state == "degraded")
         assert setting.reflector.status().message
+
+
+@pytest.mark.case("W38")
+def test_what_waits_is_bounded_however_long_nobody_comes_for_it() -> None:
+    store = Store(kind_of(PROJECTIONS["", "configmaps"]), Packer())
+    mirror = Mirror("", store, SYSTEM_CLOCK, lambda: None)
+    codec = ObjectCodec(PROJECTIONS["", "configmaps"], "v1")
+    world = World()
+    for number in range(3 * PENDING):
+        made = world.put(f"object-{number}")
+        mirror.changed([codec.line(json.dumps({"type": "ADDED", "object": made}).encode())])
+        assert store.pending <= PENDING + 1
+
+    assert len(store) + store.pending == 3 * PENDING
+    assert len(store._fresh) <= FRESH
+
+
+@pytest.mark.case("W31")
+async def test_an_object_that_was_lost_is_found_and_shown_again(redis) -> None:
+    server = FaultServer()
+    server.world.fill(20)
+    server.bookmark_s = 0.05
+    async with server:
+        setting = Setting(server, redis)
+        setting.reflector._verify_s = 0.3
+        async with setting.api, running("reflector", setting.reflector.run()):
+            await setting.until_true()
+            store = setting.reflector._mirrors[""].store
+            lost = sorted(store.versions())[3]
+            store._bury(key_of(lost), "1")
+            setting.reflector._wake.set()
+            async with asyncio.timeout(20):
+                while lost in await setting.held():
+                    await asyncio.sleep(0.01)
+            await setting.until_true()
+
+
+async def test_a_first_list_is_packed_with_a_dictionary_of_its_own_objects(redis) -> None:
+    pods = ResourceRef("", "v1", "pods", "Pod", namespaced=True)
+    items = [json.loads(line)["object"] for line in recorded_pods(600)]
+    server = FaultServer()
+
+    async def lists(exchange: Exchange) -> None:
+        if exchange.request.kind == "list":
+            await exchange.answer(200, {"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": items})
+        else:
+            await exchange.start()
+            await exchange.mute()
+
+    server.on("streaming", refuse(422))
+    server.always("any", lists)
+    async with mirrored(server, redis, pods) as setting:
+        await setting.until(lambda: setting.reflector.status().count == 600)
+        store = setting.reflector._mirrors[""].store
+        await setting.until(lambda: {entry[2] for entry in store._entries.values()} == {1})
+        assert len(await setting.held()) == 600
+        assert json.loads(setting.reflector.object(items[0]["metadata"]["uid"])) == items[0]
 
 
 @pytest.mark.case("W29")

@@ -79,6 +79,10 @@ class Fleet:
     def another(self) -> Watcher:
         return Watcher(SETTINGS, self.engine, self.redis, self.registry)
 
+    def hurry(self) -> None:
+        """Let the watcher look for other kinds and another identity several times a second."""
+        self.watcher._means = replace(self.watcher._means, look_s=0.3, ping_s=1.0)
+
     async def statuses(self) -> dict[str, ClusterStatus]:
         entries = await self.redis.hgetall(keys(CLUSTER_STATUS)[1])
         return {key.decode(): msgspec.msgpack.decode(value, type=ClusterStatus) for key, value in entries.items()}
@@ -195,6 +199,7 @@ async def test_the_heartbeat_goes_on_when_nothing_happens(fleet: Fleet) -> None:
 
 
 async def test_a_kind_is_watched_while_somebody_looks(fleet: Fleet) -> None:
+    fleet.hurry()
     server = RecordedCluster()
     server.documents["/api/v1/secrets"] = {
         "kind": "SecretList", "apiVersion": "v1", "metadata": {"resourceVersion": "5"},
@@ -203,8 +208,6 @@ async def test_a_kind_is_watched_while_somebody_looks(fleet: Fleet) -> None:
     async with watched(fleet, server):
         await fleet.until("c0", settled)
         assert not server.lists("/api/v1/secrets")
-        for watch in fleet.watcher.watches().values():
-            watch._means = replace(watch._means, look_s=0.3)
         far = fleet.watcher._clock.now().timestamp() + 3.0
         await interests.declare(fleet.redis, [interests.member("c0", "secrets")], far)
         rows = await fleet.until_rows("c0", "secrets", len)
@@ -230,14 +233,12 @@ async def test_interests_are_kept_until_the_longest_and_forgotten_then(redis) ->
 
 @pytest.mark.case("W33")
 async def test_another_cluster_at_the_address_is_not_shown_until_it_is_approved(fleet: Fleet) -> None:
+    fleet.hurry()
     server = RecordedCluster()
     async with watched(fleet, server):
         status = await fleet.until("c0", settled)
         epoch = (await fleet.redis.hget(keys(rows_channel("c0", "pods"))[0], "epoch")).decode()
         assert status.identity in epoch
-        for watch in fleet.watcher.watches().values():
-            watch._means = replace(watch._means, look_s=0.1)
-            watch._moved.set()
         server.identity = "uid-of-another"
         await fleet.until("c0", lambda status: status.phase == "replaced" and "Approve" in status.message)
         await fleet.until_rows("c0", "pods", lambda rows: not rows)
@@ -248,12 +249,10 @@ async def test_another_cluster_at_the_address_is_not_shown_until_it_is_approved(
 
 @pytest.mark.case("W32")
 async def test_a_kind_that_is_no_longer_served_is_stopped_and_comes_back(fleet: Fleet) -> None:
+    fleet.hurry()
     server = RecordedCluster()
     async with watched(fleet, server):
         await fleet.until("c0", settled)
-        for watch in fleet.watcher.watches().values():
-            watch._means = replace(watch._means, look_s=0.1)
-            watch._moved.set()
         groups = msgspec.json.decode(server._document("/apis"))
         server.documents["/apis"] = {
             **groups, "items": [each for each in groups["items"] if each["metadata"]["name"] != "batch"]
@@ -294,6 +293,19 @@ async def test_a_cluster_that_does_not_answer_says_so_and_comes_when_it_does(fle
             await fleet.until("c0", settled)
         finally:
             await server.stop()
+
+
+async def test_an_api_server_that_hangs_is_told_long_before_its_watches_give_up(fleet: Fleet) -> None:
+    fleet.hurry()
+    server = RecordedCluster()
+    async with watched(fleet, server):
+        await fleet.until("c0", settled)
+        server.always("any", Exchange.mute)  # open watches stay open and silent, as with a stopped process
+        status = await fleet.until("c0", lambda status: status.phase == "unreachable", within_s=30)
+        assert "may be old" in status.message
+        assert {each.state for each in status.resources} == {"live"}
+        server.always("any", server._play)
+        await fleet.until("c0", settled, within_s=30)
 
 
 async def test_a_paused_cluster_is_told_as_paused_and_a_removed_one_leaves_nothing(fleet: Fleet) -> None:
