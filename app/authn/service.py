@@ -123,7 +123,7 @@ class AccountService:
                 token = secrets.token_urlsafe(32)
                 await self._redis.set(_link_key(token), row["id"], ex=LINK_S)
                 return f"{where}/sign-in/link#{token}"
-        raise NotFound("There is no administrator to sign in. Make one: kubenexus users create")
+        raise NotFound("There is no administrator left who could be signed in.")
 
     async def sign_in_by_link(self, token: str, caller: Caller) -> str:
         """The secret of a new session for the holder of an unused link. Raises `Unauthenticated`."""

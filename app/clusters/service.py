@@ -21,9 +21,9 @@ from app.clusters.tables import Cluster as Clusters
 from app.clusters.tables import ClusterCredential, ClusterRegistry
 from app.clusters.validation import Found
 from app.kube.client import Endpoint
-from app.problems import Conflict, InvalidInput, NotFound
+from app.problems import Conflict, InvalidInput, NotFound, Unavailable
 from app.settings import Settings
-from app.storage.encryption import Keyring
+from app.storage.encryption import Keyring, SealError
 from app.storage.postgres import Engine
 
 log = structlog.get_logger()
@@ -62,13 +62,19 @@ class ClusterService:
         return int(row["revision"]) if row else 0
 
     async def endpoint(self, cluster_id: str) -> Endpoint:
-        """Where and how to connect, credential included. Raises `NotFound`, and `SealError` under another key."""
+        """Where and how to connect, credential included. Raises `NotFound`, and `Unavailable` under another key."""
         row = await ClusterCredential.select().where(ClusterCredential.cluster == cluster_id).first()
         if row is None:
             raise NotFound("There is no such cluster. It may have been removed.")
-        return unseal(
-            self._keyring, cluster_id, row["version"], bytes(row["sealed"]), allow_loopback=self._allow_loopback
-        )
+        sealed, version = bytes(row["sealed"]), row["version"]
+        try:
+            return unseal(self._keyring, cluster_id, version, sealed, allow_loopback=self._allow_loopback)
+        except SealError as error:
+            log.error("cluster.credential_does_not_open", cluster=cluster_id, reason=str(error))  # noqa: TRY400
+            raise Unavailable(
+                "The stored credential of this cluster does not open with this server's encryption key. Start it with "
+                "the key that it was sealed with, or give the cluster its credential again."
+            ) from error
 
     async def contexts(self, text: str) -> Candidates:
         """The contexts of a kubeconfig, usable or with their refusals; in a thread, for it may be a large one."""

@@ -13,9 +13,9 @@ from app.clusters.schemas import ClusterChange, Connection, Details, Registratio
 from app.clusters.service import ClusterService
 from app.clusters.tables import Cluster as Clusters
 from app.clusters.tables import ClusterCredential
-from app.problems import Conflict, InvalidInput, NotFound
+from app.problems import Conflict, InvalidInput, NotFound, Unavailable
 from app.settings import Settings
-from app.storage.encryption import Keyring, SealError
+from app.storage.encryption import Keyring
 from tests.clusters.api_server import TOKEN, ApiServer, Authority, running
 
 LOCAL = Settings(allow_loopback_clusters=True)
@@ -320,8 +320,11 @@ async def test_a_credential_moved_to_another_row_does_not_open(clusters, api, au
     sealed = (await ClusterCredential.select().where(ClusterCredential.cluster == one.id).first())["sealed"]
     await ClusterCredential.update({ClusterCredential.sealed: sealed}).where(ClusterCredential.cluster == two.id)
 
-    with pytest.raises(SealError):
+    with pytest.raises(Unavailable, match="does not open"):
         await clusters.endpoint(two.id)
+
+    await clusters.replace_credential(two.id, Connection(kubeconfig=api.kubeconfig(authority)))
+    assert (await clusters.endpoint(two.id)).token.reveal() == TOKEN
 
 
 @pytest.mark.case("S03")
