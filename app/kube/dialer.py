@@ -34,6 +34,7 @@ METADATA: Final = frozenset(
         "fd20:ce::254",  # Google
     )
 )
+THIS_NETWORK: Final = ipaddress.ip_network("0.0.0.0/8")  # Linux takes 0.0.0.0 for loopback
 NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -65,6 +66,7 @@ def check(text: str, target: Target) -> None:
         elif (
             target.loopback_only
             or seen in METADATA
+            or seen in THIS_NETWORK
             or seen.is_link_local
             or seen.is_multicast
             or seen.is_unspecified
