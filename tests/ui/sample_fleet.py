@@ -4,6 +4,7 @@ import time
 
 import msgspec
 
+from app.views.fleet import Fleet
 from app.watch.schemas import ClusterStatus, ResourceRef, ResourceStatus, Trouble
 
 PODS = ResourceRef("", "v1", "pods", "Pod", True)
@@ -17,10 +18,10 @@ class SampleCard(msgspec.Struct):
     stale_since: float | None = None
 
 
-class SampleFleet:
+class SampleFleet(Fleet):
     """cards: what is shown, changed by the test."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # what the real one follows is not there
         self.all: list[SampleCard] = []
 
     def cards(self, scope):

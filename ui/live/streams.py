@@ -1,7 +1,6 @@
 """The address of the page streams."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from litestar import get
 from litestar.di import NamedDependency
@@ -14,6 +13,7 @@ from app.authz.identity import Identity
 from app.clusters.service import ClusterService
 from app.problems import NotFound
 from app.resources.service import ObjectService
+from app.views.fleet import Fleet
 from ui.live.session import Feeds, PageStream, View
 from ui.pages import fleet as fleet_pages
 from ui.pages import objects
@@ -27,7 +27,7 @@ async def page_stream(
     identity: NamedDependency[Identity],
     sessions: NamedDependency[Sessions],
     clusters: NamedDependency[ClusterService],
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
     resources: NamedDependency[ObjectService],
 ) -> ASGIApp:
     """Patches of a page from the viewer's last id on: `Last-Event-ID`, or `?since=` for a new connection."""

@@ -31,6 +31,7 @@ from app.clusters.schemas import (
 from app.clusters.service import ClusterService
 from app.problems import Conflict, Forbidden, InvalidInput, NotFound, Problem
 from app.settings import Settings
+from app.views.fleet import Fleet
 from ui.live.patches import render_patch
 from ui.pages import fleet as fleet_pages
 from ui.shell import AnyRequest, page, shell
@@ -106,7 +107,7 @@ class LocalForm(msgspec.Struct, frozen=True):
 
 @get("/clusters", guards=[requires("clusters:read")], include_in_schema=False)
 async def list_page(
-    request: AnyRequest, identity: Who, clusters: Registry, fleet: NamedDependency[Any]
+    request: AnyRequest, identity: Who, clusters: Registry, fleet: NamedDependency[Fleet]
 ) -> Response[str]:
     """All registrations that the caller may see."""
     visible = scope(identity)
@@ -117,7 +118,7 @@ async def list_page(
 
 @get("/clusters/new", guards=REGISTER, include_in_schema=False)
 async def new_page(
-    request: AnyRequest, identity: Who, clusters: Registry, fleet: NamedDependency[Any], settings: Configured
+    request: AnyRequest, identity: Who, clusters: Registry, fleet: NamedDependency[Fleet], settings: Configured
 ) -> Response[str]:
     """The form to register a cluster."""
     surroundings = await _surroundings(request, identity, clusters, fleet)
@@ -183,7 +184,7 @@ async def cluster_page(
     cluster_id: FromPath[str],
     identity: Who,
     clusters: Registry,
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
 ) -> Response[str]:
     """One cluster: its state, what is mirrored of it, and its settings."""
     cluster = await _seen(cluster_id, scope(identity), clusters)
@@ -201,7 +202,7 @@ async def change_form(
     data: URLEncodedBody[ChangeForm],
     identity: Who,
     clusters: Registry,
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
 ) -> Response[str] | Redirect:
     """Change what is said of it; with faults the page comes again with sentences beside the fields."""
     try:
@@ -242,7 +243,7 @@ async def remove_form(
     data: URLEncodedBody[RemoveForm],
     identity: Who,
     clusters: Registry,
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
 ) -> Response[str] | Redirect:
     """Forget it, once its name was typed."""
     cluster = await clusters.get(cluster_id)
@@ -271,7 +272,7 @@ async def _cluster_page(
     request: AnyRequest,
     identity: Identity,
     clusters: ClusterService,
-    fleet: Any,
+    fleet: Fleet,
     cluster: Cluster,
     problem: Problem | None = None,
     entered: dict[str, Any] | None = None,
@@ -305,7 +306,7 @@ async def _cluster_page(
 
 
 async def _surroundings(
-    request: AnyRequest, identity: Identity, clusters: ClusterService, fleet: Any, cluster: str = ""
+    request: AnyRequest, identity: Identity, clusters: ClusterService, fleet: Fleet, cluster: str = ""
 ) -> Any:
     available = fleet_pages.available(fleet, scope(identity))
     return await shell(request, identity, clusters, here="clusters", available=available, cluster=cluster)

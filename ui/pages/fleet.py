@@ -12,6 +12,7 @@ from app.authz.permissions import Permission
 from app.authz.visibility import Scope, scope
 from app.clusters.schemas import Cluster
 from app.clusters.service import ClusterService
+from app.views.fleet import Fleet
 from app.watch.schemas import ClusterStatus, ResourceRef, Trouble
 from ui.live.patches import Parts
 from ui.live.session import View
@@ -30,6 +31,7 @@ PHASES: Final = {
     "paused": ("unknown", "Paused"),
     "unwatched": ("unknown", "Waiting"),
 }
+AWAY: Final = frozenset({"stale", "unreachable", "unauthorized", "replaced"})
 POD_LEVELS: Final = ("ok", "progress", "warning", "error", "unknown")
 GROUPS: Final = ("none", "environment")
 
@@ -75,7 +77,7 @@ def card(cluster: Cluster, status: ClusterStatus | None, stale_since: float | No
     errors = [v for k, v in counters.items() if k.endswith("_error")]
     problems = sum(errors) if errors else None
     if found.level == "ok" and troubles:
-        found = msgspec.structs.replace(found, level="error", word=f"{max(len(troubles), 1)} broken")
+        found = msgspec.structs.replace(found, level="error", word=f"{problems or len(troubles)} broken")
     return msgspec.structs.replace(
         found,
         version=status.version,
@@ -88,7 +90,7 @@ def card(cluster: Cluster, status: ClusterStatus | None, stale_since: float | No
         problems=problems,
         lag_s=status.lag_s,
         last_event=status.last_event,
-        stale_since=stale_since if stale_since is not None else (status.since if found.level == "error" else None),
+        stale_since=stale_since if stale_since is not None else (status.since if phase in AWAY else None),
     )
 
 
@@ -146,12 +148,12 @@ def parts(cards: list[Card], wanted: Filter) -> Parts:
     return Parts(leaves, {**summary, "fleet-cards": render("fleet/_cards.html", **context)})
 
 
-def cards_of(fleet: Any, visible: Scope) -> list[Card]:
+def cards_of(fleet: Fleet, visible: Scope) -> list[Card]:
     """All cards of a scope."""
     return [card(c.cluster, c.status, c.stale_since, visible) for c in fleet.cards(visible)]
 
 
-def available(fleet: Any, visible: Scope) -> list[ResourceRef]:
+def available(fleet: Fleet, visible: Scope) -> list[ResourceRef]:
     """The kinds that the clusters of a scope serve, each once."""
     found: dict[str, ResourceRef] = {}
     for each in fleet.cards(visible):
@@ -160,7 +162,7 @@ def available(fleet: Any, visible: Scope) -> list[ResourceRef]:
     return list(found.values())
 
 
-def view(fleet: Any, identity: Identity, wanted: Filter) -> View:
+def view(fleet: Fleet, identity: Identity, wanted: Filter) -> View:
     """The live view of this page for a caller."""
     visible = scope(identity, Permission.ROWS_READ)
 
@@ -183,7 +185,7 @@ async def fleet_page(
     request: AnyRequest,
     identity: NamedDependency[Identity],
     clusters: NamedDependency[ClusterService],
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
 ) -> Response[str]:
     """The page at first load; patches follow."""
     visible, wanted = scope(identity), read_filter(request)

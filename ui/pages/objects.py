@@ -17,6 +17,7 @@ from app.problems import NotFound, Problem, UpstreamFailed, UpstreamTimeout
 from app.resources.manifests import as_yaml
 from app.resources.schemas import ObjectPlace, ObjectView
 from app.resources.service import ObjectService
+from app.views.fleet import Fleet
 from ui.live.patches import Parts
 from ui.live.session import View
 from ui.pages import fleet as fleet_pages
@@ -160,7 +161,7 @@ async def object_page(
     request: AnyRequest,
     identity: NamedDependency[Identity],
     clusters: NamedDependency[ClusterService],
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
     resources: NamedDependency[ObjectService],
 ) -> Response[str]:
     """The page at first load; patches follow, unless the managed fields were asked for."""

@@ -1,6 +1,6 @@
 """Lists of objects of one kind over any number of clusters: the page around the table, which fills itself."""
 
-from typing import Any, Final
+from typing import Final
 
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -11,6 +11,7 @@ from app.authz.identity import Identity
 from app.authz.visibility import scope
 from app.clusters.service import ClusterService
 from app.problems import NotFound
+from app.views.fleet import Fleet
 from ui.pages import fleet as fleet_pages
 from ui.shell import TITLES, AnyRequest, page, shell
 
@@ -24,7 +25,7 @@ async def resources_page(
     key: FromPath[str],
     identity: NamedDependency[Identity],
     clusters: NamedDependency[ClusterService],
-    fleet: NamedDependency[Any],
+    fleet: NamedDependency[Fleet],
 ) -> Response[str]:
     """The whole view is in the address: cluster, namespace, filter, sort and columns."""
     visible = scope(identity)

@@ -10,14 +10,16 @@ export function age(seconds) {
 const shown = new Set();
 class Age extends HTMLElement {
   static observedAttributes = ["at"];
+  // Drawn in a shadow root: a patch compares the element's own text, which stays as the server wrote it.
+  #text = this.attachShadow({ mode: "open" });
   connectedCallback() { shown.add(this); this.draw(); }
   disconnectedCallback() { shown.delete(this); }
   attributeChangedCallback() { if (this.isConnected) this.draw(); }
   draw() {
     const at = Date.parse(this.getAttribute("at"));
-    if (Number.isNaN(at)) return;
+    if (Number.isNaN(at)) { this.#text.textContent = this.textContent; return; }
     const text = age((Date.now() - at) / 1000) + (this.getAttribute("suffix") ?? "");
-    if (this.textContent !== text) this.textContent = text;
+    if (this.#text.textContent !== text) this.#text.textContent = text;
   }
 }
 customElements.define("kn-age", Age);
