@@ -80,8 +80,6 @@ async def _serve(socket: WebSocket[Any, Any, Any], desk: Desk, ended: asyncio.Ev
                 task.result()
             except (SlowViewer, TimeoutError):
                 return CLOSE_SLOW
-            except WebSocketDisconnect:
-                return 0
             except msgspec.MsgspecError as error:
                 log.info("live.bad_message", reason=str(error)[:200])
                 return CLOSE_BAD
@@ -90,7 +88,10 @@ async def _serve(socket: WebSocket[Any, Any, Any], desk: Desk, ended: asyncio.Ev
 
 async def _read(socket: WebSocket[Any, Any, Any], desk: Desk) -> None:
     while True:
-        text = await socket.receive_data(mode="text")
+        try:
+            text = await socket.receive_data(mode="text")
+        except WebSocketDisconnect:
+            return
         if len(text) > MESSAGE_BYTES:
             raise msgspec.ValidationError("the message is too large")
         await desk.take(_decoder.decode(text))

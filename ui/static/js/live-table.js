@@ -11,7 +11,8 @@ import { matcher, QueryError } from "./live-filter.js";
 const OVERSCAN = 12;
 const WINDOW = 120; // rows asked for around those in view, of a list too long to be sent whole
 const LEVELS = ["unknown", "ok", "progress", "warning", "error"];
-const WIDTHS = { number: "minmax(72px, .5fr)", time: "minmax(72px, .5fr)", ratio: "72px", bytes: "96px", millicores: "96px", status: "minmax(130px, 1fr)", text: "minmax(110px, 1fr)" };
+// Least width in pixels and share of what is left, by type of column.
+const WIDTHS = { name: [220, 2], status: [150, 1], text: [110, 1], number: [92, 0.4], time: [104, 0.4], ratio: [74, 0.2], bytes: [132, 0.4], millicores: [116, 0.4] };
 const HOSTILE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 const FIXED = 5; // id, cluster id, level, labels, owner come before the values
 
@@ -358,8 +359,9 @@ class LiveTable extends HTMLElement {
       cell.append(button);
       this.head.append(cell);
     });
-    const template = places.map((place) => (place === 2 ? "minmax(200px, 2fr)" : WIDTHS[this.columns[place].type] ?? WIDTHS.text)).join(" ");
-    this.grid.style.setProperty("--lt-columns", template);
+    const widths = places.map((place) => (place === 2 ? WIDTHS.name : WIDTHS[this.columns[place].type] ?? WIDTHS.text));
+    this.grid.style.setProperty("--lt-columns", widths.map(([least, share]) => `minmax(${least}px, ${share}fr)`).join(" "));
+    this.grid.style.setProperty("--lt-least", `${widths.reduce((sum, [least]) => sum + least, 0)}px`);
     this.pool.forEach((row) => row.remove());
     this.pool = [];
     this.offer(places);
@@ -543,7 +545,7 @@ class LiveTable extends HTMLElement {
     this.empty.hidden = !sentence;
     if (this.empty.textContent !== sentence) this.empty.textContent = sentence;
     if (this.inputs.q) {
-      this.inputs.q.setAttribute("aria-invalid", String(Boolean(this.error)));
+      this.inputs.q.toggleAttribute("aria-invalid", Boolean(this.error));
       this.inputs.q.title = this.error;
     }
     this.notes();
