@@ -56,7 +56,7 @@ async def kubeconfig(server_directory: Path) -> AsyncIterator[str]:
         sys.executable,
         "-m",
         "kubesim",
-        *("--clusters", "2", "--pods", "30", "--changes", "2", "--state-dir", str(server_directory / "kubesim")),
+        *("--clusters", "2", "--pods", "60", "--changes", "2", "--state-dir", str(server_directory / "kubesim")),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
