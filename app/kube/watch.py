@@ -391,6 +391,9 @@ class ListWatch(Generic[T]):
             self._handler.changed(events)
             if advance:
                 self._advance(events[-1].version)
+                if not is_ordered(events):
+                    for event in events:
+                        self._advance(event.version)
 
     def _events(self, decoded: "Event[T] | Bookmark | ErrorEvent | Unreadable | list[Event[T]]") -> list[Event[T]]:
         """The events in what a line said; anything else is acted upon, and may raise."""
@@ -458,6 +461,13 @@ def is_version_refused(error: errors.KubeError) -> bool:
             return error.version_too_large or "resourceVersion" in error.detail
         case _:
             return isinstance(error, errors.Gone | errors.TooLarge | errors.Invalid)
+
+
+def is_ordered(events: "list[Event[T]]") -> bool:
+    """Whether the last event has the highest version, as in every stream that does not repeat itself."""
+    last = events[-1].version
+    length = len(last)
+    return not any(event.version > last or len(event.version) > length for event in events)
 
 
 def is_added(line: bytes) -> bool:

@@ -19,6 +19,14 @@ from urllib.parse import parse_qsl, urlsplit
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: {type}\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+class Feed:
+    """The changes that one open watch has still to send: compaction takes nothing from it."""
+
+    def __init__(self, waiting: list[tuple[int, str, dict[str, Any]]]) -> None:
+        self.waiting = deque(waiting)
+        self.wake = asyncio.Event()
+
+
 class World:
     """Config maps by name, each with the version of its last change."""
 
@@ -28,8 +36,9 @@ class World:
         self.history: list[tuple[int, str, dict[str, Any]]] = []
         self.compacted = version
         self.kept: dict[str, dict[str, Any]] = {}  # as of the compaction
+        self.log: list[tuple[int, str, str]] | None = None  # of all changes ever, when a test wants it
         self.births = 0
-        self.wakers: set[asyncio.Event] = set()
+        self.feeds: set[Feed] = set()
 
     def put(self, name: str, **data: str) -> dict[str, Any]:
         """Create or change."""
@@ -78,8 +87,11 @@ class World:
 
     def _record(self, type_: str, made: dict[str, Any]) -> None:
         self.history.append((self.version, type_, made))
-        for waker in self.wakers:
-            waker.set()
+        if self.log is not None:
+            self.log.append((self.version, type_, made["metadata"]["uid"]))
+        for feed in self.feeds:
+            feed.waiting.append((self.version, type_, made))
+            feed.wake.set()
 
 
 class Request:
@@ -233,30 +245,29 @@ class Exchange:
     async def live(self, after: int, *, most: int | None = None) -> None:
         """Changes after a version as they happen, and bookmarks, until the watch's time is over."""
         sent = 0
-        waker = asyncio.Event()
-        self.world.wakers.add(waker)
+        feed = Feed([entry for entry in self.world.history if entry[0] > after])
+        self.world.feeds.add(feed)
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + float(self.request.params.get("timeoutSeconds", "300")) * self.server.second_s
         try:
             while (left_s := ends_s - loop.time()) > 0:
-                waker.clear()
-                # As a real one: found by bisection over a copy, since the history grows while we send.
-                for version, type_, made in [entry for entry in self.world.history if entry[0] > after]:
+                feed.wake.clear()
+                while feed.waiting:
+                    version, type_, made = feed.waiting.popleft()
+                    if version <= after:  # a version in our future: nothing happened since
+                        continue
                     await self.line(type_, made)
-                    after = version
                     sent += 1
                     if sent == most:
                         return
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(left_s, self.server.bookmark_s)):
-                        await waker.wait()
-                except TimeoutError:
-                    if self.server.bookmarks and self.request.params.get("allowWatchBookmarks"):
-                        after = max(after, self.world.version)
-                        await self.bookmark(version=after)
+                        await feed.wake.wait()
+                if not feed.waiting and self.server.bookmarks and self.request.params.get("allowWatchBookmarks"):
+                    await self.bookmark(version=max(after, self.world.version))
             await self.end()
         finally:
-            self.world.wakers.discard(waker)
+            self.world.feeds.discard(feed)
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
