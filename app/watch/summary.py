@@ -39,7 +39,7 @@ def counters(mirrors: Iterable[Summed]) -> dict[str, int]:
             total["nodes_ready"] = 0
         for (level, word), count in mirror.counters().items():
             _add(total, f"{name}_{LEVELS[level]}", count)
-            if name == "pods":
+            if name == "pods" and word not in LEVELS:  # a hostile word must not change a level
                 _add(total, f"pods_{word}", count)
             elif name == "nodes" and (word == "Ready" or word.startswith("Ready,")):
                 _add(total, "nodes_ready", count)
