@@ -1,5 +1,6 @@
 """A cluster that answers with recorded bytes: discovery, lists of many kinds, and watches that a test can feed."""
 
+import asyncio
 import json
 from collections import defaultdict
 from typing import Any
@@ -38,6 +39,7 @@ class RecordedCluster(FaultServer):
         self.documents: dict[str, Any] = {}
         self.bookmark_s = 0.2
         self._feeds: dict[str, list[bytes]] = defaultdict(list)
+        self._watchers: set[asyncio.Event] = set()
         self.always("any", self._play)
 
     def lists(self, path: str) -> list[str | None]:
@@ -47,7 +49,7 @@ class RecordedCluster(FaultServer):
     def feed(self, path: str, change: str, made: dict[str, Any]) -> None:
         """Let all watches of this path send one event."""
         self._feeds[path].append(json.dumps({"type": change, "object": made}, separators=(",", ":")).encode() + b"\n")
-        for waker in self.world.wakers:
+        for waker in self._watchers:
             waker.set()
 
     async def _play(self, exchange: Exchange) -> None:
@@ -81,11 +83,9 @@ class RecordedCluster(FaultServer):
         }
 
     async def _watch(self, exchange: Exchange, path: str) -> None:
-        import asyncio
-
         await exchange.start()
         sent, waker = len(self._feeds[path]), asyncio.Event()
-        self.world.wakers.add(waker)
+        self._watchers.add(waker)
         try:
             while True:
                 for line in self._feeds[path][sent:]:
@@ -94,4 +94,4 @@ class RecordedCluster(FaultServer):
                 waker.clear()
                 await waker.wait()
         finally:
-            self.world.wakers.discard(waker)
+            self._watchers.discard(waker)
