@@ -150,11 +150,18 @@ async def _connect_to(
     sock = open_socket(socket.AF_INET6 if ":" in address else socket.AF_INET, address, target)
     try:
         await loop.sock_connect(sock, (address, target.port))
+    except BaseException:
+        sock.close()
+        raise
+    try:
         _, made = await loop.create_connection(
             protocol, sock=sock, ssl=tls, server_hostname=server_name if tls else None
         )
     except BaseException:
-        sock.close()
+        # The transport owns the socket now, and asyncio forgets it when the handshake is cancelled in its first turn:
+        # closing here would free its number while it still reads. This ends it as a peer would, and it closes itself.
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
         raise
     return made
 
