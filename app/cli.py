@@ -15,7 +15,7 @@ import msgspec
 from app import log, settings
 from app.embedded.process import EmbeddedError
 from app.problems import Problem
-from app.roles import children, demo, supervisor, watcher, web
+from app.roles import demo, supervisor, watcher, web
 
 EXPECTED: Final = (
     Problem,
@@ -23,7 +23,6 @@ EXPECTED: Final = (
     EmbeddedError,
     supervisor.StartError,
     demo.DemoFleetError,
-    children.ChildEndedError,
 )
 """Errors whose message is a sentence for the person at the shell."""
 
@@ -154,7 +153,6 @@ def _run(work: Coroutine[Any, Any, None], *, fast: bool = False) -> None:
         EmbeddedError,
         supervisor.StartError,
         demo.DemoFleetError,
-        children.ChildEndedError,
     ) as error:
         raise click.ClickException(str(error)) from error
 

@@ -19,6 +19,7 @@ from app import tasks
 
 log = structlog.get_logger()
 PR_SET_PDEATHSIG: Final = 1
+STEADY_S: Final = 60.0  # a process that lived so long is not in a crash loop
 STOP_DEADLINE_S: Final = 10.0  # a role ends its streams and leases in well under this; then it is killed
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -34,33 +35,37 @@ class Child:
         self._env = {**os.environ, **env}
         self._stdout = stdout
 
-    async def run_once(self) -> None:
-        """Start the process and wait for its end; on cancellation end it first.
+    async def keep(self, delays: Callable[[], Iterator[float]]) -> None:
+        """Run it for ever: whenever it ends, wait and start it again. Ends by cancellation, and the process with it."""
+        waits = delays()
+        while True:
+            started = asyncio.get_running_loop().time()
+            code = await self._run()
+            if asyncio.get_running_loop().time() - started > STEADY_S:
+                waits = delays()
+            wait = next(waits)
+            log.warning("child.ended", name=self.name, exit_code=code, again_in_s=wait)
+            await asyncio.sleep(wait)
 
-        Raises ChildEndedError when it ended by itself, so that `supervise` backs off.
-        """
+    async def _run(self) -> int:
+        """One life of the process; its exit code, negative for a signal."""
         process = await asyncio.create_subprocess_exec(
             *self._argv, env=self._env, stdout=self._stdout, start_new_session=True, preexec_fn=_die_with_parent
         )
         self.pid = process.pid
         self.restarts += 1
         try:
-            code = await process.wait()
-            raise ChildEndedError(f"{self.name} ended with exit code {code}")
+            return await process.wait()
         finally:
             self.pid = None
             if process.returncode is None:
                 await _end(process)
 
 
-class ChildEndedError(Exception):
-    """A role that should run for ever has ended."""
-
-
 @contextlib.asynccontextmanager
 async def running(child: Child, delays: Callable[[], Iterator[float]]) -> AsyncIterator[Child]:
     """Keep `child` running for the length of a `with` block; it has ended when the block is left."""
-    async with tasks.running(child.name, tasks.supervise(child.name, child.run_once, delays)):
+    async with tasks.running(child.name, child.keep(delays)):
         yield child
 
 

@@ -63,7 +63,7 @@ async def running(directory: Path, *, clusters: int, pods: int, changes: float, 
     _prepare(directory)
     command = arguments(directory, clusters=clusters, pods=pods, changes=changes, seed=seed)
     child = Child("demo", command, {}, stdout=asyncio.subprocess.DEVNULL)
-    async with tasks.running("demo", tasks.supervise("demo", child.run_once)):
+    async with tasks.running("demo", child.keep(tasks.backoff)):
         yield await _ready(directory)
 
 
