@@ -6,7 +6,7 @@ reconnects at once.
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import FrameType
 from typing import Final
 
@@ -56,10 +56,14 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which would wait for open streams for ever: they are cancelled as soon as the signal comes."""
+    """uvicorn, which would wait for open streams for ever: they end as soon as the signal comes."""
+
+    def __init__(self, config: uvicorn.Config, release_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._release_streams = release_streams
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.config.timeout_graceful_shutdown = 1
+        self._release_streams()
         super().handle_exit(sig, frame)
 
 
@@ -82,7 +86,7 @@ async def serve(settings: Settings, listener: socket.socket | None = None) -> No
             date_header=True,
             timeout_graceful_shutdown=int(GRACE_S),
         )
-        server = Server(config)
+        server = Server(config, found.sessions.release_streams)
         log.info("web.serving", host=settings.host, port=settings.port)
         await server.serve(sockets=[listener] if listener is not None else None)
         log.info("web.ended")
