@@ -245,6 +245,10 @@ class Exchange:
     async def live(self, after: int, *, most: int | None = None) -> None:
         """Changes after a version as they happen, and bookmarks, until the watch's time is over."""
         sent = 0
+        if after < self.world.compacted:  # it may have been compacted since the request came
+            await self.line("ERROR", gone("too old resource version"))
+            await self.end()
+            return
         feed = Feed([entry for entry in self.world.history if entry[0] > after])
         self.world.feeds.add(feed)
         loop = asyncio.get_running_loop()
