@@ -27,6 +27,17 @@ class HandClock:
         self._now += seconds
 
 
+class Past:
+    """Another clock some time ago."""
+
+    def __init__(self, clock: Clock, ago_s: float) -> None:
+        self._clock = clock
+        self._ago_s = ago_s
+
+    def now(self) -> float:
+        return self._clock.now() - self._ago_s
+
+
 def stamp(at: float) -> str:
     """metav1.Time: whole seconds, UTC."""
     return dt.datetime.fromtimestamp(int(at), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -50,7 +50,7 @@ class Cluster:
     def __init__(self, name: str, number: int, plan: Plan, tokens: dict[str, str], clock: Clock) -> None:
         self.name = name
         self.tokens = tokens
-        self.store = Store(clock, plan.seed * 1000 + number)
+        self.store = Store(clock, plan.seed * 1000 + number, identity=identity(plan.seed, name))
         minor = MINORS[number % len(MINORS)]
         self.world = World(
             self.store,

@@ -78,8 +78,10 @@ class Resource:
 class Store:
     """All resources of one cluster."""
 
-    def __init__(self, clock: Clock, seed: int) -> None:
+    def __init__(self, clock: Clock, seed: int, *, identity: str = "") -> None:
+        """identity: the uid of kube-system; empty makes one of the seed."""
         self.clock = clock
+        self.identity = identity
         self.rng = random.Random(seed)
         self.revision = 1
         self.resources: dict[str, Resource] = {key: Resource(kind) for key, kind in BUILT_IN.items()}
@@ -145,14 +147,28 @@ class Store:
         place = (namespace, meta["name"])
         if place in resource.objects:
             raise errors.already_exists(kind.plural, kind.group, meta["name"])
+        self.fill(kind, meta, namespace)
+        self._commit(resource, "ADDED", place, obj, None)
+        return obj
+
+    def fill(self, kind: Kind, meta: Object, namespace: str) -> None:
+        """What the server adds to the metadata of a new object."""
         if namespace:
             meta["namespace"] = namespace
-        meta["uid"] = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+        is_system = kind.key == "namespaces" and meta["name"] == "kube-system"
+        number = self.rng.getrandbits(128)
+        meta["uid"] = self.identity if is_system and self.identity else str(uuid.UUID(int=number, version=4))
         meta["creationTimestamp"] = stamp(self.clock.now())
         if kind.key not in _WITHOUT_GENERATION:
             meta["generation"] = 1
-        self._commit(resource, "ADDED", place, obj, None)
-        return obj
+
+    def load(self, obj: Object, key: str) -> None:
+        """Store an object that was read elsewhere as it is: its uid, times and generation stay."""
+        resource = self.resource(key)
+        meta = obj["metadata"]
+        place = (meta.get("namespace", "") if resource.kind.namespaced else "", meta["name"])
+        before = resource.objects.get(place)
+        self._commit(resource, "MODIFIED" if before else "ADDED", place, obj, before)
 
     def replace(self, key: str, obj: Object, *, subresource: str = "") -> Object:
         """Store a new version of an object that exists, by the rules of an update; the dict is taken over.

@@ -60,6 +60,7 @@ def create(store: Store, kind: Kind, request: Request, found: Any, params: dict[
             meta["name"] = meta["generateName"] + store.suffix()
         if (namespace, meta["name"]) in store.resource(kind.key).objects:
             raise errors.already_exists(kind.plural, kind.group, meta["name"])
+        store.fill(kind, meta, namespace)
         return {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
     return store.create(kind.key, obj, namespace)
 

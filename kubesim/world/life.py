@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kubesim import defaults
-from kubesim.clock import micro_stamp, stamp
+from kubesim.clock import Past, micro_stamp, stamp
 from kubesim.store import Change, Store
 from kubesim.world import company, nodes
 from kubesim.world.controllers import Controllers
@@ -19,6 +19,8 @@ Object = dict[str, Any]
 TURN_S: Final = 0.05
 WORK_PER_TURN: Final = 2_000
 BEAT_S: Final = 10.0
+YOUNGEST_S: Final = 3_600.0
+OLDEST_S: Final = 40 * 86_400.0
 
 
 class World:
@@ -100,7 +102,9 @@ class World:
     # -- building ----------------------------------------------------------------------------------------------------
 
     def _build(self, pods: int, minor: int) -> None:
-        store, now = self.store, stamp(self.store.clock.now())
+        store, clock = self.store, self.store.clock
+        store.clock = Past(clock, OLDEST_S)
+        now = stamp(store.clock.now())
         self._places: list[tuple[str, str]] = []
         count = max(3, -(-pods * 5 // (4 * SLOTS)) + 1)
         found = company.services(self._rng, pods, count)
@@ -113,12 +117,19 @@ class World:
             store.create(key, obj)
         for number in range(count):
             store.create("nodes", company.node(number, minor, now))
+        created: list[Object] = []
+        note = lambda change: created.append(change.entry.object) if _is_new_pod(change) else None  # noqa: E731
         store.on_change(self._controllers.changed)
+        store.on_change(note)
         for service in found:
+            store.clock = Past(clock, self._rng.uniform(YOUNGEST_S, OLDEST_S))
             self._build_service(service)
-        for _ in range(4):  # deployments make sets, sets make pods, pods make statuses
-            self._controllers.drain()
-            self._settle()
+            for _ in range(4):  # deployments make sets, sets make pods, pods make statuses
+                self._controllers.drain()
+                self._settle(created)
+                created.clear()
+        store.clock = clock
+        store.forget(note)
         store.forget(self._controllers.changed)  # from now on by `_changed`
 
     def _build_service(self, service: company.Service) -> None:
@@ -131,10 +142,9 @@ class World:
             workload["spec"]["podManagementPolicy"] = "Parallel"
         self.store.create(service.kind, workload)
 
-    def _settle(self) -> None:
-        """Make all pods run that do not yet, without waiting."""
-        for entry in list(self.store.resource("pods").objects.values()):
-            pod = entry.object
+    def _settle(self, created: list[Object]) -> None:
+        """Make pods run at once."""
+        for pod in created:
             if pod["spec"].get("nodeName"):
                 continue
             node = self._wanted_node(pod) or self._kubelet.pick()
@@ -149,3 +159,7 @@ class World:
         affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
         terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms")
         return str(terms[0]["matchFields"][0]["values"][0]) if terms else None
+
+
+def _is_new_pod(change: Change) -> bool:
+    return change.kind.key == "pods" and change.type == "ADDED"
