@@ -1,5 +1,6 @@
 /* A load client: CONNECTIONS keep-open GETs of PATH on 127.0.0.1:PORT, drained by epoll for SECONDS.
-   `drain PORT CONNECTIONS SECONDS PATH [HEADER...]` prints connected clients, bytes, events (blank lines). */
+   `drain PORT CONNECTIONS WARMUP SECONDS PATH [HEADER...]` prints a line when all are connected, one when WARMUP seconds
+   later counting begins, and at the end the clients still open, their bytes and events (blank lines). */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +20,14 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5) return 2;
+  if (argc < 6) return 2;
   int port = atoi(argv[1]), wanted = atoi(argv[2]), open_count = 0;
-  double seconds = atof(argv[3]);
+  double warmup = atof(argv[3]), seconds = atof(argv[4]);
   struct rlimit limit = {65536, 65536};
   setrlimit(RLIMIT_NOFILE, &limit);
   char ask[8192];
-  int n = snprintf(ask, sizeof ask, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n", argv[4], port);
-  for (int i = 5; i < argc; i++) n += snprintf(ask + n, sizeof ask - n, "%s\r\n", argv[i]);
+  int n = snprintf(ask, sizeof ask, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n", argv[5], port);
+  for (int i = 6; i < argc; i++) n += snprintf(ask + n, sizeof ask - n, "%s\r\n", argv[i]);
   n += snprintf(ask + n, sizeof ask - n, "\r\n");
   int poll = epoll_create1(0);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -45,7 +46,14 @@ int main(int argc, char **argv) {
   long bytes = 0, events = 0;
   static char buffer[1 << 16];
   struct epoll_event ready[512];
-  for (double end = now() + seconds; now() < end;) {
+  double begin = now() + warmup;
+  int counting = 0;
+  for (double end = begin + seconds; now() < end;) {
+    if (!counting && now() >= begin) {
+      counting = 1, bytes = events = 0;
+      printf("counting\n");
+      fflush(stdout);
+    }
     int hits = epoll_wait(poll, ready, 512, 50);
     for (int i = 0; i < hits; i++) {
       int fd = ready[i].data.fd;
@@ -57,8 +65,9 @@ int main(int argc, char **argv) {
       bytes += got;
       for (ssize_t k = 0; k < got; k++) {
         if (buffer[k] == '\r') continue;
-        if (buffer[k] == '\n' && last[fd] == '\n') events++;
-        last[fd] = buffer[k];
+        int ends = buffer[k] == '\n' && last[fd] == '\n';
+        events += ends;
+        last[fd] = ends ? 0 : buffer[k]; /* the end of an HTTP chunk, which follows, is no second blank line */
       }
     }
   }

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from app import log
 from app.authn.cookies import PLAIN_COOKIE
 from app.authz.identity import Binding
 from app.authz.roles import Role
@@ -61,7 +62,7 @@ class Installation(msgspec.Struct):
         began = time.monotonic()
         while time.monotonic() - began < READY_S:
             try:
-                with urllib.request.urlopen(self.origin + path, timeout=2):  # noqa: S310 - our own http address
+                with urllib.request.urlopen(self.origin + path, timeout=2):
                     return time.monotonic() - began
             except (urllib.error.URLError, OSError):
                 time.sleep(0.02)
@@ -72,10 +73,7 @@ class Installation(msgspec.Struct):
 async def installed() -> AsyncIterator[Installation]:
     """Servers, tables and an administrator; roles are started by the caller."""
     async with contextlib.AsyncExitStack() as stack:
-        directory = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="kn-bench-", ignore_cleanup_errors=True))
-        )
-        directory.chmod(0o755)  # PostgreSQL runs as another user where we are root
+        directory = stack.enter_context(scratch())
         database = await stack.enter_async_context(postgres.running(directory / "postgres"))
         cache = await stack.enter_async_context(valkey.running(directory / "valkey"))
         settings = Settings(
@@ -86,6 +84,7 @@ async def installed() -> AsyncIterator[Installation]:
             log_level="error",
             allow_loopback_clusters=True,
         )
+        log.configure("error", "console")
         await migrate(settings)
         opened = await stack.enter_async_context(services.opened(settings))
         binding = Binding(role=Role.ADMINISTRATOR)
@@ -117,6 +116,13 @@ def child(argv: list[str], env: dict[str, str], *, stdout: int | None = None) ->
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="kn-bench-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)  # PostgreSQL runs as another user where we are root
+        yield Path(directory)
 
 
 def free_port() -> int:

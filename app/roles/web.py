@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+from litestar.types import ASGIApp
 
 from app import tasks
 from app.asgi import Services, create_app, openapi_document
@@ -67,26 +68,30 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application; measured so in bench/push.py."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=HeadDeadline,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=1 << 16,
+        backlog=BACKLOG,
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=int(GRACE_S),
+    )
+
+
 async def serve(settings: Settings, listener: socket.socket | None = None) -> None:
     """Run the role until SIGTERM or SIGINT. listener: a bound socket to serve on instead of host and port."""
     async with opened(settings) as found:
-        config = uvicorn.Config(
-            create_app(found),
-            host=settings.host,
-            port=settings.port,
-            http=HeadDeadline,
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,
-            ws_max_size=1 << 16,
-            backlog=BACKLOG,
-            access_log=False,
-            log_level="warning",
-            proxy_headers=False,
-            server_header=False,
-            date_header=True,
-            timeout_graceful_shutdown=int(GRACE_S),
-        )
-        server = Server(config, found.sessions.release_streams)
+        server = Server(configuration(create_app(found), settings), found.sessions.release_streams)
         log.info("web.serving", host=settings.host, port=settings.port)
         await server.serve(sockets=[listener] if listener is not None else None)
         log.info("web.ended")

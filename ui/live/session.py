@@ -63,16 +63,46 @@ class Feed:
         self._parts: Parts | None = None
         self._revision: object = None
         self._due = clock.monotonic()
+        self._driven = False
+        self._waiters: list[asyncio.Future[None]] = []
+        self._beat = 0  # rises when viewers were told nothing for `PING_S`
+        self._beaten = clock.monotonic()
 
-    async def advance(self, seen: int) -> None:
-        """Wait until the ring is past `seen`; of those who wait one renders for all."""
-        while self.ring.newest == seen:
-            async with self._turn:
-                if self.ring.newest != seen:
-                    return
+    async def advance(self, seen: int) -> bool:
+        """Wait until the ring is past `seen`; of those who wait one renders for all. False: time for a sign of life."""
+        beat = self._beat
+        while self.ring.newest == seen and self._beat == beat:
+            if self._driven:
+                await self._told()
+            else:
+                await self._drive()
+        return self.ring.newest != seen
+
+    async def _told(self) -> None:
+        """Wait for whoever drives. A future a viewer: cancelling a shared one would end the wait of all."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def _drive(self) -> None:
+        """Render until there is something to tell, then wake the others; they go on when this one is cancelled."""
+        self._driven = True
+        newest, beat = self.ring.newest, self._beat
+        try:
+            while self.ring.newest == newest and self._beat == beat:
                 await self._clock.sleep(self._due - self._clock.monotonic())
                 self._due = self._clock.monotonic() + self._view.period_s
-                await self._render()
+                async with self._turn:
+                    await self._render()
+                if self._clock.monotonic() - self._beaten >= PING_S:
+                    self._beat += 1
+                    self._beaten = self._clock.monotonic()
+        finally:
+            self._driven = False
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def whole(self) -> bytes:
         """The page's parts as they are now, for a viewer whose place is not known."""
@@ -91,6 +121,7 @@ class Feed:
         # Nothing awaits between these lines: whoever reads the ring sees both or neither.
         if html and self._parts is not None:
             self.ring.add(html)
+            self._beaten = self._clock.monotonic()
         self._parts, self._revision = parts, revision
 
 
@@ -159,10 +190,7 @@ class PageStream:
             seen = feed.ring.newest
             if body:
                 await _write(send, body)
-            try:
-                async with asyncio.timeout(PING_S):
-                    await feed.advance(seen)
-            except TimeoutError:
+            if not await feed.advance(seen):
                 await _write(send, PING)
 
 
