@@ -3,6 +3,7 @@
 Terms are AND-ed: `words` (part of a name, namespace, cluster or any text), `key=value`, `key!=value`, `key:part`,
 `key>10`, `key<5m`, `label:app=web`, `label:app`, quotes around what holds blanks. Matching ignores case and is literal:
 there are no patterns, so nothing that a person types can be slow (security.md S59).
+ui/static/js/live-filter.js is the same language for lists that a browser holds whole.
 """
 
 import re
@@ -11,16 +12,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from app.watch.schemas import Cell, Column
+from app.watch.schemas import Column
 
 LONGEST: Final = 500  # characters of a filter
 MOST_TERMS: Final = 20
 Operator = Literal["has", "=", "!=", ":", ">", "<"]
 Operand = Literal["text", "number", "time"]
 
-_TERM: Final = re.compile(r"""(?P<key>[A-Za-z][\w./-]*?)(?P<operator>!=|=|:|>|<)(?P<value>"[^"]*"|\S*)""")
+_TERM: Final = re.compile(r"""(?P<key>[A-Za-z][A-Za-z0-9_./-]*?)(?P<operator>!=|=|:|>|<)(?P<value>"[^"]*"|\S*)""")
 _WORD: Final = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>\S+)')
-_NUMBER: Final = re.compile(r"(?P<digits>\d+(?:\.\d+)?)(?P<unit>[A-Za-z]*)")
+_NUMBER: Final = re.compile(r"(?P<digits>[0-9]+(?:\.[0-9]+)?)(?P<unit>[A-Za-z]*)")
 _SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _BYTES: Final = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
 
@@ -97,27 +98,27 @@ def _term(text: str, position: int, known: dict[str, Column]) -> tuple[Term, int
             return _label(value, operator, match.start()), match.end()
         if key in known:
             return _keyed(known[key], operator, value, match.start()), match.end()
-        if operator != ":" or key in {"http", "https"}:
+        if operator != ":":
             raise QueryError(
                 f'There is no column "{key[:50]}" (position {match.start() + 1}). There are: {", ".join(known)}, label.'
             )
     word = _WORD.match(text, position)
     assert word is not None  # noqa: S101 - the position is not a blank
     found = word["quoted"] if word["quoted"] is not None else word["plain"].strip('"')
-    return Term("", "has", found.casefold()), word.end()
+    return Term("", "has", found.lower()), word.end()
 
 
 def _label(value: str, operator: str, position: int) -> Term:
     if operator != ":":
         raise QueryError(f"Write label:app=web (position {position + 1}).")
     name, _, wanted = value.partition("=")
-    return Term("label", "=" if wanted else "has", wanted.casefold(), name.casefold())
+    return Term("label", "=" if wanted else "has", wanted.lower(), name.lower())
 
 
 def _keyed(column: Column, operator: str, value: str, position: int) -> Term:
     if operator in {">", "<"}:
         return Term(column.key, operator, amount(column, value, position))  # type: ignore[arg-type]
-    return Term(column.key, operator, value.casefold())  # type: ignore[arg-type]
+    return Term(column.key, operator, value.lower())  # type: ignore[arg-type]
 
 
 def amount(column: Column, text: str, position: int) -> float:
@@ -136,8 +137,3 @@ def amount(column: Column, text: str, position: int) -> float:
             f'"{text[:50]}" (position {position + 1}) is no amount for {column.title}. Write e.g. {example}.'
         )
     return float(match["digits"]) * units[match["unit"]]
-
-
-def words_of(cells: Sequence[Cell]) -> str:
-    """The text in which free words are looked for, besides names."""
-    return "\n".join(cell.casefold() for cell in cells if isinstance(cell, str))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from app.authz.visibility import Scope
-from app.views.query import COMMON, Query, Term, words_of
+from app.views.query import COMMON, Query, Term
 from app.watch.schemas import Cell, Column, Row
 
 CHANGES: Final = 50_000  # changes that a reader may lag behind before it is sent everything
@@ -52,6 +52,7 @@ class Table:
         self.names: dict[str, str] = {}  # of clusters, by id
         self._ids: dict[tuple[str, str], int] = {}
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._db.create_function("fold", 1, str.lower, deterministic=True)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._indexed: list[str] = []
@@ -104,10 +105,11 @@ class Table:
         for (owner, _uid), key in list(self._ids.items()):
             if owner != cluster:
                 continue
-            row = self._db.execute("SELECT ns, v0 FROM rows WHERE id = ?", (key,)).fetchone()
+            row = self._db.execute(f"SELECT ns, {self._names} FROM rows WHERE id = ?", (key,)).fetchone()
             if row[1] != name:
                 self.seq += 1
-                self._db.execute("UPDATE rows SET v0 = ?, seq = ? WHERE id = ?", (name, self.seq, key))
+                text = _text([name, *row[2:]])
+                self._db.execute("UPDATE rows SET v0 = ?, text = ?, seq = ? WHERE id = ?", (name, text, self.seq, key))
                 self.steps.append(Step(self.seq, key, cluster, row[0], (0,)))
 
     def _put(self, cluster: str, row: Row) -> None:
@@ -125,10 +127,7 @@ class Table:
             key = secrets.randbits(46)
             self._ids[cluster, row.uid] = key
         self.seq += 1
-        text = "\n".join(
-            (row.name.casefold(), row.namespace.casefold(), str(values[0]).casefold(), words_of(row.cells))
-        )
-        fixed = (key, self.seq, cluster, row.uid, row.namespace, row.level, row.labels, row.owner, text)
+        fixed = (key, self.seq, cluster, row.uid, row.namespace, row.level, row.labels, row.owner, _text(values))
         self._db.execute(self._insert, (*fixed, *values))
         self.steps.append(Step(self.seq, key, cluster, row.namespace, places))
 
@@ -136,7 +135,7 @@ class Table:
         values: list[Cell] = [None] * len(self.columns)
         values[0], values[1], values[2], values[3] = self._cluster_name(cluster), row.namespace, row.name, row.created
         for place, cell in zip(self._places.get(cluster, ()), row.cells, strict=False):
-            values[place] = cell
+            values[place] = known(cell)
         return values
 
     def _cluster_name(self, cluster: str) -> str:
@@ -158,7 +157,7 @@ class Table:
         return int(self._db.execute(f"SELECT count(*) FROM rows{where}", values).fetchone()[0])
 
     def window(self, scope: Scope, query: Query, start: int, stop: int) -> list[Shown]:
-        """Rows `start` to `stop` of the query's order; ties by cluster, namespace, name; unknown values last."""
+        """Rows `start` to `stop` of the query's order; ties by name, cluster, namespace; unknown values last."""
         where, values = self._where(scope, query)
         place = self.place(query.sort.key)
         self._index(place)
@@ -265,7 +264,9 @@ class Table:
         if term.operator in {">", "<"}:
             return self._compare(column, term, values)
         values.append(term.value)
-        text = f"lower(coalesce({column}, ''))"
+        # SQLite's own lower() is several times as fast, and knows ASCII only.
+        fold = "lower" if str(term.value).isascii() else "fold"
+        text = f"{fold}(CAST(coalesce({column}, '') AS TEXT))"
         return {"=": f"{text} = ?", "!=": f"{text} != ?", ":": f"instr({text}, ?) > 0"}[term.operator]
 
     def _compare(self, column: str, term: Term, values: list[Any]) -> str:
@@ -276,6 +277,18 @@ class Table:
             return f"{column} {turned} unixepoch() - ?"
         values.append(term.value)
         return f"CAST({column} AS REAL) {term.operator} ?"
+
+
+def _text(values: Iterable[Cell]) -> str:
+    """What free words are looked for in."""
+    return "\n".join(value.lower() for value in values if isinstance(value, str))
+
+
+def known(cell: Cell) -> Cell:
+    """A cell as the table keeps it: SQLite has no booleans, and an empty text says no more than an unknown one."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return None if cell == "" else cell
 
 
 def _visible(scope: Scope, values: list[Any]) -> str:

@@ -2,9 +2,11 @@
 
 export class QueryError extends Error {}
 
-const TERM = /([A-Za-z][\w./-]*?)(!=|=|:|>|<)("[^"]*"|\S*)/y;
+const TERM = /([A-Za-z][A-Za-z0-9_./-]*?)(!=|=|:|>|<)("[^"]*"|\S*)/y;
 const WORD = /"([^"]*)"|(\S+)/y;
-const AMOUNT = /^(\d+(?:\.\d+)?)([A-Za-z]*)$/;
+const LONGEST = 500;
+const MOST_TERMS = 20;
+const AMOUNT = /^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$/;
 const SPANS = { "": 1, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 const SIZES = { "": 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40 };
 
@@ -57,6 +59,11 @@ export function matcher(text, columns, fixed) {
   const names = [...places.keys()].join(", ");
   const tests = [];
   let at = 0;
+  if (text.length > LONGEST) throw new QueryError(`The filter is longer than ${LONGEST} characters.`);
+  const take = (test) => {
+    tests.push(test);
+    if (tests.length > MOST_TERMS) throw new QueryError(`The filter has more than ${MOST_TERMS} terms.`);
+  };
   while (at < text.length) {
     if (/\s/.test(text[at])) { at++; continue; }
     TERM.lastIndex = at;
@@ -69,20 +76,20 @@ export function matcher(text, columns, fixed) {
       const value = raw.replace(/^"+|"+$/g, "");
       if (key === "label") {
         if (operator !== ":") throw new QueryError(`Write label:app=web (position ${at + 1}).`);
-        tests.push(label(value));
+        take(label(value));
         at += whole.length;
         continue;
       }
       if (places.has(key)) {
-        tests.push(keyed(columns, places.get(key), operator, value, at, fixed));
+        take(keyed(columns, places.get(key), operator, value, at, fixed));
         at += whole.length;
         continue;
       }
-      if (operator !== ":" || key === "http" || key === "https") throw new QueryError(`There is no column "${key.slice(0, 50)}" (position ${at + 1}). There are: ${names}, label.`);
+      if (operator !== ":") throw new QueryError(`There is no column "${key.slice(0, 50)}" (position ${at + 1}). There are: ${names}, label.`);
     }
     WORD.lastIndex = at;
     const found = WORD.exec(text);
-    tests.push(word(found[1] ?? found[2].replace(/^"+|"+$/g, ""), fixed));
+    take(word(found[1] ?? found[2].replace(/^"+|"+$/g, ""), fixed));
     at += found[0].length;
   }
   return (row) => tests.every((test) => test(row));

@@ -1,0 +1,1 @@
+"""Views of lists: the table, its query language, frames, desks and routes."""
