@@ -76,6 +76,8 @@ class Table:
             self.columns = (*self.columns, *fresh)
             for place in range(first, len(self.columns)):
                 self._db.execute(f"ALTER TABLE rows ADD COLUMN v{place}")
+            self.seq += 1
+            self.steps.clear()  # nobody holds rows of this width: everybody is sent everything
             known = {column.key: place for place, column in enumerate(self.columns)}
         self._places[cluster] = tuple(known[column.key] for column in columns)
         return bool(fresh)
@@ -117,13 +119,19 @@ class Table:
         key = self._ids.get((cluster, row.uid))
         places: tuple[int, ...] | None = None
         if key is not None:
-            old = self._db.execute(f"SELECT level, labels, {self._names} FROM rows WHERE id = ?", (key,)).fetchone()
-            places = tuple(n for n, value in enumerate(values) if value != old[n + 2])
-            if not places and old[0] == row.level and old[1] == row.labels:
+            chosen = f"level, labels, owner, {self._names}"
+            old = self._db.execute(f"SELECT {chosen} FROM rows WHERE id = ?", (key,)).fetchone()
+            places = tuple(n for n, value in enumerate(values) if value != old[n + 3])
+            whole = old[1:3] != (row.labels, row.owner)  # they are no columns: the row is sent whole
+            if not places and not whole and old[0] == row.level:
                 return
-            if old[1] != row.labels:
-                places = None  # labels are no column: the row is sent whole
-        else:
+            if 1 in places:
+                # Namespaces never change, and rights depend on them: to readers that would be another row.
+                self._drop(cluster, row.uid)
+                key = None
+            if whole or key is None:
+                places = None
+        if key is None:
             key = secrets.randbits(46)
             self._ids[cluster, row.uid] = key
         self.seq += 1
