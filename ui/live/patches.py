@@ -4,7 +4,7 @@ The only module that knows how the browser applies a patch (htmx's `<hx-partial>
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -75,9 +75,11 @@ class Ring:
         seen = int(number)
         return seen if self.newest - len(self._messages) <= seen <= self.newest else None
 
-    def after(self, seen: int) -> Iterable[bytes] | None:
+    def after(self, seen: int) -> Sequence[bytes] | None:
         """The messages after `seen`; None when some of them are gone."""
         missing = self.newest - seen
         if missing > len(self._messages):
             return None
+        if missing == 1:
+            return (self._messages[-1],)
         return [self._messages[i] for i in range(len(self._messages) - missing, len(self._messages))]

@@ -18,6 +18,7 @@ from litestar.types import Receive, Scope, Send
 from app import tasks
 from app.authn.sessions import Sessions
 from app.clock import SYSTEM_CLOCK, Clock
+from app.gateway.protocol import Direct, direct_of
 from app.problems import Unavailable
 from ui.live.patches import PING, Parts, Ring, changes, message, whole
 
@@ -158,12 +159,11 @@ class PageStream:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope
         self._feed.viewers += 1
         try:
             with self._sessions.held(self._session) as ended:
                 async with (
-                    tasks.running("page stream", self._pump(send)) as pump,
+                    tasks.running("page stream", self._pump(send, direct_of(scope))) as pump,
                     tasks.running("page stream: session", _until(ended)) as over,
                     tasks.running("page stream: client", _until_gone(receive)) as gone,
                 ):
@@ -175,7 +175,7 @@ class PageStream:
             self._feed.viewers -= 1
             self._feed.left = self._clock.monotonic()
 
-    async def _pump(self, send: Send) -> None:
+    async def _pump(self, send: Send, direct: Direct) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
         feed, seen = self._feed, self._feed.ring.position(self._since)
         retry = b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311 - spreads clients, is no secret
@@ -186,9 +186,9 @@ class PageStream:
             if messages is None:
                 body = await feed.whole()
             else:
-                body = b"".join(messages)
+                body = messages[0] if len(messages) == 1 else b"".join(messages)
             seen = feed.ring.newest
-            if body:
+            if body and not direct(body):
                 await _write(send, body)
             if not await feed.advance(seen):
                 await _write(send, PING)
