@@ -19,8 +19,10 @@ import msgspec
 import structlog
 
 from app import tasks
+from app.clusters import kubeconfig, local
 from app.embedded import postgres as embedded_postgres
 from app.embedded import valkey as embedded_valkey
+from app.problems import Problem
 from app.roles import children, demo, services
 from app.settings import Secret, Settings
 from app.storage.postgres import migrate
@@ -186,7 +188,22 @@ async def _greet(settings: Settings, options: Options, say: Say) -> None:
             link = await opened.accounts.create_sign_in_link(where)
         # In a thread: some browsers' launchers wait.
         await asyncio.to_thread(webbrowser.open, link)
+    if found := await _local_contexts():
+        say(f"{local.path_of()} has {found}; nothing was imported: choose under Clusters, Register")
     say(f"KubeNexus is at {where} (Ctrl-C stops it)")
+
+
+async def _local_contexts() -> str:
+    """The contexts of this machine's kubeconfig in words; "" when there are none, or it cannot be read."""
+    try:
+        contexts = kubeconfig.parse(await asyncio.to_thread(local.read, local.path_of()))
+    except Problem:
+        return ""
+    names = [context.name for context in contexts]
+    if not names:
+        return ""
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    return f"{len(names)} context{'s' * (len(names) > 1)} ({shown})"
 
 
 def _has_display() -> bool:
