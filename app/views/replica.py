@@ -6,6 +6,7 @@ linger. However many viewers there are, each channel is read once.
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -53,6 +54,7 @@ class Replica:
 
     def __init__(self, hub: Hub, redis: Redis, key: str, names: Names, clock: Clock = SYSTEM_CLOCK) -> None:
         self.key = key
+        self.epoch = secrets.token_hex(4)  # row ids and numbers are of this copy alone
         self.table = Table()
         self.newest = 0.0
         self.freshness: dict[str, Freshness] = {}
@@ -64,17 +66,19 @@ class Replica:
         self._names = names
         self._clock = clock
         self._followers: dict[str, contextlib.AsyncExitStack] = {}
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners: dict[Callable[[], None], int] = {}  # with how often each was given: two views may share one
 
     # -- viewers -----------------------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each change; it must not wait."""
-        self._listeners.add(listener)
+        self._listeners[listener] = self._listeners.get(listener, 0) + 1
         self.viewers += 1
 
     def unlisten(self, listener: Callable[[], None]) -> None:
-        self._listeners.discard(listener)
+        self._listeners[listener] -= 1
+        if not self._listeners[listener]:
+            del self._listeners[listener]
         self.viewers -= 1
         self.left_at = self._clock.monotonic()
 
@@ -99,6 +103,11 @@ class Replica:
         self.freshness.pop(cluster, None)
         self.table.drop_cluster(cluster)
         self._changed()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any cluster's rows, and so the columns, are here."""
+        return any(freshness.loaded for freshness in self.freshness.values())
 
     @property
     def clusters(self) -> list[str]:

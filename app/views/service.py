@@ -5,7 +5,6 @@ Knows no framework: a route opens a `Desk` for its socket, hands it messages, an
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -49,7 +48,6 @@ class ViewService:
         self.fleet = fleet
         self.tick_s = tick_s
         self.clock = clock
-        self.epoch = secrets.token_hex(4)  # row ids and numbers are of this process and life
         self.desks = 0
         self._hub = hub
         self._redis = redis
@@ -194,17 +192,42 @@ EVERYTHING: Final = Scope(all=True, bindings=(), key="all")
 
 
 class _View:
-    """One view of one socket. unacknowledged: numbers of frames in flight; waiting_since: when they became too many."""
+    """One view of one socket. picture: None until a filter can be read, for which columns must be known.
 
-    def __init__(self, picture: Picture, replica: Replica, asked: Subscribe, clusters: list[str]) -> None:
-        self.picture = picture
-        self.replica = replica
+    unacknowledged: numbers of frames in flight; waiting_since: when they became too many. revision: of the replica
+    and of the fleet, as of the states that were sent last.
+    """
+
+    def __init__(self, asked: Subscribe, replica: Replica, clusters: list[str]) -> None:
         self.asked = asked
+        self.replica = replica
         self.clusters = clusters
+        self.window = Window(asked.start, max(asked.start, asked.stop))
+        self.picture: Picture | None = None
         self.unacknowledged: list[int] = []
         self.waiting_since: float | None = None
         self.states: dict[str, dict[str, Any]] = {}
         self.revision: tuple[int, int] = (-1, -1)
+
+    def draw(self, visible: Scope) -> None:
+        """Make the picture. Raises `QueryError`; does nothing before columns are known that the filter may name."""
+        replica, asked = self.replica, self.asked
+        try:
+            query = query_of(asked, replica)
+        except QueryError:
+            if replica.loaded:
+                raise
+            return
+        # Another scope, like another copy, is another epoch: what was held under it proves nothing.
+        epoch = f"{replica.epoch}{visible.key[:8]}"
+        self.picture = Picture(asked.id, replica.table, epoch, visible, query, self.window)
+        if asked.have:
+            self.picture.resume(asked.have)
+
+    def move(self, window: Window) -> None:
+        self.window = window
+        if self.picture is not None:
+            self.picture.move(window)
 
 
 class Desk:
@@ -225,7 +248,7 @@ class Desk:
                 await self._subscribe(message)
             case Move():
                 if (view := self._views.get(message.id)) is not None:
-                    view.picture.move(Window(message.start, max(message.start, message.stop)))
+                    view.move(Window(message.start, max(message.start, message.stop)))
             case Acknowledge():
                 if (view := self._views.get(message.id)) is not None and message.seq in view.unacknowledged:
                     del view.unacknowledged[: view.unacknowledged.index(message.seq) + 1]
@@ -246,7 +269,7 @@ class Desk:
         for number, view in list(self._views.items()):
             self._drop(number)
             self._out.append({"id": number, "reset": "resync", "msg": "What you may see has changed."})
-            self._open(view.asked, view.replica)
+            self._begin(view.asked)
         self._wake.set()
 
     async def frames(self) -> AsyncIterator[list[Frame]]:
@@ -257,6 +280,7 @@ class Desk:
             self._wake.clear()
             out, self._out = self._out, []
             for view in list(self._views.values()):
+                await self._follow(view)
                 self._draw(view, out)
             if out:
                 yield out
@@ -272,23 +296,26 @@ class Desk:
         if len(self._views) >= MOST_VIEWS:
             self._refuse(asked.id, "forbidden", f"One page may hold {MOST_VIEWS} views.")
             return
+        self._begin(asked)
+        if (view := self._views.get(asked.id)) is not None:
+            await view.replica.use(view.clusters)
+
+    def _begin(self, asked: Subscribe) -> None:
         try:
             replica = self._service.replica(asked.kind)
-            self._open(asked, replica)
+            view = _View(asked, replica, self._service.wanted(self._scope, asked.clusters))
+            view.draw(self._scope)
         except (QueryError, InvalidInput) as error:
             self._refuse(asked.id, "invalid", str(error))
             return
-        await replica.use(self._views[asked.id].clusters)
-
-    def _open(self, asked: Subscribe, replica: Replica) -> None:
-        query = query_of(asked, replica)
-        window = Window(asked.start, max(asked.start, asked.stop))
-        picture = Picture(asked.id, replica.table, self._service.epoch, self._scope, query, window)
-        if asked.have and replica.viewers:
-            picture.resume(asked.have)
-        clusters = self._service.wanted(self._scope, asked.clusters)
-        self._views[asked.id] = _View(picture, replica, asked, clusters)
+        self._views[asked.id] = view
         replica.listen(self._wake.set)
+
+    async def _follow(self, view: _View) -> None:
+        """Clusters come and go: a view of all of them, or of some that are not known yet, takes in the new ones."""
+        if view.revision[1] != self._service.fleet.revision:
+            view.clusters = self._service.wanted(self._scope, view.asked.clusters)
+            await view.replica.use(view.clusters)
 
     def _drop(self, number: int) -> None:
         view = self._views.pop(number, None)
@@ -299,17 +326,23 @@ class Desk:
         self._out.append({"id": number, "reset": reason, "msg": message})
 
     def _draw(self, view: _View, out: list[Frame]) -> None:
-        service = self._service
         if len(view.unacknowledged) >= IN_FLIGHT:
-            now = service.clock.monotonic()
+            now = self._service.clock.monotonic()
             view.waiting_since = view.waiting_since if view.waiting_since is not None else now
             if now - view.waiting_since > FULL_S:
                 raise SlowViewer
             return
-        frame = view.picture.frame()
+        try:
+            if view.picture is None:
+                view.draw(self._scope)
+        except QueryError as error:
+            self._drop(view.asked.id)
+            out.append({"id": view.asked.id, "reset": "invalid", "msg": str(error)})
+            return
+        frame = view.picture.frame() if view.picture is not None else None
         states = self._states(view)
         if states is not None:
-            frame = frame or {"id": view.picture.number, "seq": view.picture.seq, "e": service.epoch}
+            frame = frame or {"id": view.asked.id, "seq": view.picture.seq if view.picture is not None else 0}
             frame["clusters"] = states
         if frame is None:
             return
@@ -324,8 +357,6 @@ class Desk:
         if revision == view.revision:
             return None
         view.revision = revision
-        if not view.asked.clusters:
-            view.clusters = self._service.wanted(self._scope, [])
         states = self._service.states(view.replica, view.clusters)
         if states == view.states:
             return None
