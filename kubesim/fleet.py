@@ -42,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     changes_per_s: float = 3.0
     seed: int = 7
     port: int = 0
+    incidents: bool = True
 
 
 class Cluster:
@@ -59,7 +60,7 @@ class Cluster:
             pods=plan.pods,
             changes_per_s=plan.changes_per_s,
             minor=minor,
-            troubled=number % 3 != 2,
+            troubled=number % 3 != 2 if plan.incidents else None,
         )
         users = {token: USERS[user] for user, token in tokens.items()}
         self.server = ApiServer(self.store, tokens=users, minor=minor, logs=self._logs)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from kubesim import discovery, errors, lists, patch, rbac, requests, reviews, table, writes
+from kubesim import discovery, errors, lists, openapi, patch, rbac, requests, reviews, table, writes
 from kubesim.kinds import Kind
 from kubesim.lists import Shape
 from kubesim.rbac import ANONYMOUS, Attributes, User
@@ -129,13 +129,19 @@ class ApiServer:
                 return _response(_encode(body), 200, discovery.AGGREGATED, {"Cache-Control": "public"})
             address = f"127.0.0.1:{self.port}"
             return _json(discovery.api_versions(address) if path == "/api" else discovery.group_list(self.store))
+        if path.startswith("/openapi/v3"):
+            return _json(openapi.answer(self.store, path.removeprefix("/openapi/v3").strip("/")))
+        return _json(self._described(path))
+
+    def _described(self, path: str) -> Object:
+        """A discovery document of one group or version. Raises `ApiError` 404."""
         parts = path.split("/")[1:]
         if parts == ["api", "v1"] or (parts[0] == "apis" and len(parts) == 3):
             group, version = ("", "v1") if parts[0] == "api" else (parts[1], parts[2])
             if (listed := discovery.resource_list(self.store, group, version)) is not None:
-                return _json(listed)
+                return listed
         if parts[0] == "apis" and len(parts) == 2 and (found := discovery.groups(self.store).get(parts[1])):
-            return _json({"kind": "APIGroup", "apiVersion": "v1", **discovery.api_group(parts[1], list(found))})
+            return {"kind": "APIGroup", "apiVersion": "v1", **discovery.api_group(parts[1], list(found))}
         raise errors.page_not_found()
 
     # -- verbs -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from kubesim import defaults, errors, patch, requests, selectors
+from kubesim import defaults, errors, patch, protobuf, requests, selectors
 from kubesim.clock import stamp
 from kubesim.kinds import Kind
 from kubesim.requests import Request
@@ -34,6 +34,13 @@ def read_body(body: bytes, content_type: str) -> Any:
             return yaml.load(body, Loader=yaml.CSafeLoader)
         except yaml.YAMLError as error:
             raise errors.bad_request("yaml: cannot be read") from error
+    if media == protobuf.MEDIA:
+        try:
+            found = protobuf.decode(body)
+        except ValueError as error:
+            raise errors.bad_request(f"protobuf: {error}") from error
+        if found is not None:
+            return found
     raise errors.unsupported_media()
 
 
@@ -149,7 +156,7 @@ def delete(store: Store, kind: Kind, request: Request, options: Any, params: dic
         gone = store.delete(kind.key, *place, grace_s=None if grace is None else int(grace))
         policy = options.get("propagationPolicy") or params.get("propagationPolicy") or "Background"
         if policy != "Orphan":
-            _collect(store, old["metadata"]["uid"])
+            collect(store, old["metadata"]["uid"])
         if store.find(kind.key, *place) is not None:
             return gone
     details: Object = {"name": request.name, "group": kind.group, "kind": kind.plural, "uid": old["metadata"]["uid"]}
@@ -167,7 +174,7 @@ def delete_collection(store: Store, kind: Kind, request: Request, params: dict[s
         for obj in doomed:
             meta = obj["metadata"]
             store.delete(kind.key, meta.get("namespace", ""), meta["name"])
-            _collect(store, meta["uid"])
+            collect(store, meta["uid"])
     meta = {"resourceVersion": str(store.revision)}
     return {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": meta, "items": doomed}
 
@@ -244,11 +251,11 @@ def _namespace(kind: Kind, request: Request) -> str:
     return (request.namespace or "") if kind.namespaced else ""
 
 
-def _collect(store: Store, uid: str) -> None:
+def collect(store: Store, uid: str) -> None:
     """Background deletion of what the object owned."""
     for resource in list(store.resources.values()):
         for (namespace, name), entry in list(resource.objects.items()):
             owners = entry.object["metadata"].get("ownerReferences") or ()
             if any(owner["uid"] == uid for owner in owners) and (namespace, name) in resource.objects:
                 store.delete(resource.kind.key, namespace, name)
-                _collect(store, entry.object["metadata"]["uid"])
+                collect(store, entry.object["metadata"]["uid"])

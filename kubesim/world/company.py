@@ -146,6 +146,20 @@ def workload(service: Service) -> Object:
         spec["replicas"] = service.replicas
     if service.kind == "statefulsets.apps":
         spec["serviceName"] = service.name
+        spec["volumeClaimTemplates"] = [
+            {
+                "kind": "PersistentVolumeClaim",
+                "apiVersion": "v1",
+                "metadata": {"name": "data"},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "10Gi"}},
+                    "storageClassName": "fast-ssd",
+                    "volumeMode": "Filesystem",
+                },
+                "status": {"phase": "Pending"},
+            }
+        ]
     return {"metadata": meta, "spec": spec}
 
 

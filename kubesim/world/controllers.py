@@ -8,7 +8,7 @@ from typing import Any, Final
 from kubesim import defaults
 from kubesim.clock import stamp
 from kubesim.store import Change, Store, deep
-from kubesim.world import nodes
+from kubesim.world import extras, nodes, ownership
 from kubesim.world.events import Recorder
 
 Object = dict[str, Any]
@@ -21,6 +21,7 @@ KEYS: Final = {
     "CronJob": "cronjobs.batch",
 }
 REVISION: Final = "deployment.kubernetes.io/revision"
+FIELDS_KEPT: Final = 50
 PARALLEL: Final = 500  # pods that one reconcile makes at the most
 
 
@@ -33,6 +34,7 @@ class Controllers:
         self._pick_node = pick_node
         self._queue: dict[tuple[str, str, str], None] = {}
         self._owned: dict[str, dict[tuple[str, str], Object]] = {}  # owner's uid to its pods and replica sets
+        self._fields: dict[tuple[str, int], Object] = {}  # what pods of one template share
         self._reconcilers = {
             "deployments.apps": self._deployment,
             "replicasets.apps": self._replica_set,
@@ -317,6 +319,12 @@ class Controllers:
         pod: Object = {"metadata": meta, "spec": deep(template["spec"])}
         if node:
             pod["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on(node)}}
+        if name and (volumes := extras.volumes(self._store, owner, name)):
+            pod["spec"]["volumes"] = [*pod["spec"].get("volumes", ()), *volumes]
+        version = (owner["metadata"]["uid"], owner["metadata"].get("generation", 0))
+        if version not in self._fields:
+            self._fields = {version: ownership.fields_of(pod), **dict(list(self._fields.items())[:FIELDS_KEPT])}
+        meta["managedFields"] = ownership.of_pod(self._fields[version], stamp(self._store.clock.now()))
         defaults.pod(pod, self._store)
         return self._store.create("pods", pod)
 

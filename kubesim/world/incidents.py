@@ -16,6 +16,7 @@ CRASH: Final = Behaviour(
 )
 OOM: Final = Behaviour(exit_code=137, reason="OOMKilled", life_s=20.0)
 UNREADY: Final = Behaviour(ready=False)
+TASK: Final = Behaviour(exit_code=0, life_s=6.0)
 TOO_LARGE: Final = Behaviour(fits=False)
 
 
@@ -39,6 +40,8 @@ class Incidents:
         if pod["spec"]["containers"][0]["image"] in self._bad_images:
             return Behaviour(pull=False)
         meta = pod["metadata"]
+        if any(owner["kind"] == "Job" for owner in meta.get("ownerReferences") or ()):
+            return TASK
         return self._behaviours.get((meta["namespace"], meta.get("labels", {}).get("app", "")), HEALTHY)
 
     def begin(self) -> None:

@@ -101,7 +101,7 @@ class Kubelet:
                 return
             if now["spec"].get("nodeName") in self.lost:
                 self._timers.at(self._store.clock.now() + 5.0, work)
-            elif step is self._end or "deletionTimestamp" not in now["metadata"]:
+            elif step == self._end or "deletionTimestamp" not in now["metadata"]:
                 step(now)
 
         self._timers.at(self._store.clock.now() + delay_s, work)

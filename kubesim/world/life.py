@@ -8,7 +8,7 @@ from typing import Any, Final
 from kubesim import defaults
 from kubesim.clock import Past, micro_stamp, stamp
 from kubesim.store import Change, Store
-from kubesim.world import company, nodes
+from kubesim.world import company, extras, nodes
 from kubesim.world.controllers import Controllers
 from kubesim.world.events import Recorder
 from kubesim.world.incidents import Incidents
@@ -24,10 +24,13 @@ OLDEST_S: Final = 40 * 86_400.0
 
 
 class World:
-    """What goes on in one cluster. pods: about how many; changes_per_s: load beside what happens anyway."""
+    """What goes on in one cluster. pods: about how many; changes_per_s: load beside what happens anyway.
+
+    troubled: whether troubles come often; None is no incident at all.
+    """
 
     def __init__(
-        self, store: Store, *, name: str, seed: int, pods: int, changes_per_s: float, minor: int, troubled: bool
+        self, store: Store, *, name: str, seed: int, pods: int, changes_per_s: float, minor: int, troubled: bool | None
     ) -> None:
         self.store = store
         self.name = name
@@ -35,7 +38,7 @@ class World:
         self._timers = Timers()
         self._recorder = Recorder(store)
         self._controllers = Controllers(store, self._recorder, self._pick_node)
-        self._incidents = Incidents(store, self._timers, self._controllers, self._rng, troubled=troubled)
+        self._incidents = Incidents(store, self._timers, self._controllers, self._rng, troubled=bool(troubled))
         self._kubelet = Kubelet(store, self._timers, self._recorder, self._incidents.behaviour)
         self._incidents.kubelet = self._kubelet
         self._changes_per_s = changes_per_s
@@ -43,7 +46,9 @@ class World:
         self._counter = 0
         self._build(pods, minor)
         store.on_change(self._changed)
-        self._incidents.begin()
+        if troubled is not None:
+            self._incidents.begin()
+        self._timers.at(store.clock.now() + 1.0, self._minute)
         for node in store.list("nodes"):
             self._timers.at(store.clock.now() + self._rng.uniform(0, BEAT_S), self._beater(node["metadata"]["name"]))
 
@@ -81,6 +86,11 @@ class World:
             self._timers.at(self.store.clock.now() + BEAT_S, beat)
 
         return beat
+
+    def _minute(self) -> None:
+        extras.run_due(self.store)
+        now = self.store.clock.now()
+        self._timers.at(now + 60.0 - now % 60.0, self._minute)
 
     def _touch(self) -> None:
         """One realistic small change of one object: what keeps real clusters busy between the incidents."""
@@ -128,6 +138,7 @@ class World:
                 self._controllers.drain()
                 self._settle(created)
                 created.clear()
+        extras.build(store)
         store.clock = clock
         store.forget(note)
         store.forget(self._controllers.changed)  # from now on by `_changed`

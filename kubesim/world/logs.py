@@ -51,11 +51,10 @@ async def read(store: Store, namespace: str, name: str, params: dict[str, str]) 
     yield _render(pod, times, params, ended)
     while params.get("follow") in {"1", "true"} and not ended:
         await asyncio.sleep(FOLLOW_S)
-        now = _span(start, "", now=store.clock.now())
-        if len(now) > len(times):
-            fresh = now[len(times) :]
+        fresh = [(n, at) for n, at in _span(start, "", now=store.clock.now()) if n > times[-1][0]]
+        if fresh:
             yield "".join(_line(pod, n, at, params) for n, at in fresh).encode()
-            times = now
+            times = fresh
         if store.find("pods", namespace, name) is None:
             return
 
