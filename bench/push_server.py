@@ -43,6 +43,7 @@ async def main() -> None:
     configured = settings.from_process()
     log.configure(configured.log_level, configured.log_format)
     async with web.opened(configured) as found:
+        web.spare_collector()
         app = create_app(found, [*health.ROUTES, stream])
         await web.Server(web.configuration(app, configured), found.sessions.release_streams).serve()
 
