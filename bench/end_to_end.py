@@ -1,7 +1,7 @@
 """The whole line: simulated API server over TLS, watcher, Valkey, web role, dashboards over WebSocket.
 
-The delay is from a change's arrival at the watcher (`t` of a frame) to its bytes at the dashboard: one clock, one
-machine. The API server's own part before that is not in it.
+The delay of a change is from its write into the API server's store, which the changed cell itself says, to its bytes at
+the dashboard: one clock, one machine. Between them lie two ticks, the watcher's of 30 ms and the views' of 50 ms.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from bench import process
-from bench.installation import Installation, fleet, installed
+from bench.installation import Installation, cluster, installed
 from bench.report import Result, at_most, figure
 
 CHANGES = 200
@@ -24,7 +24,7 @@ PODS = 500
 
 
 class Window(msgspec.Struct, frozen=True):
-    """One run. CPU is in seconds within the window; events are those that the watcher's Valkey stream carried."""
+    """One run. CPU is in seconds within the window; seen: the dashboards' tally."""
 
     seconds: float
     watcher_s: float
@@ -34,16 +34,16 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def measure(*, quick: bool) -> list[Result]:
-    """Delays and CPU at 200 changes/s and 200 dashboards."""
+    """Delays and CPU at 200 changes/s and 200 dashboards; the API server's CPU is not counted."""
     viewers = 200
     window = asyncio.run(run(viewers, 8 if quick else 20))
     seen = window.seen
     events = max(seen["changes"] / viewers, 1)
-    tick_ms = 50.0
+    tick_ms = 80.0  # the watcher's and the views'
     note = f"{events / window.seconds:.0f} changes/s to each of {viewers} dashboards, {seen['lost']} lost"
     return [
-        at_most("change at the watcher to bytes at the socket, p50", seen["p50_ms"], "ms", gate=tick_ms, note=note),
-        at_most("change at the watcher to bytes at the socket, p99", seen["p99_ms"], "ms", gate=tick_ms + 60),
+        at_most("change at the API server to bytes at the socket, p50", seen["p50_ms"], "ms", gate=tick_ms, note=note),
+        at_most("change at the API server to bytes at the socket, p99", seen["p99_ms"], "ms", gate=tick_ms + 60),
         figure("watcher, CPU an event", window.watcher_s * 1e6 / events, "us"),
         figure("Valkey, CPU an event", window.valkey_s * 1e6 / events, "us"),
         figure("web role, CPU a delivered change", window.web_s * 1e6 / max(seen["changes"], 1), "us"),
@@ -53,16 +53,16 @@ def measure(*, quick: bool) -> list[Result]:
 
 
 async def run(viewers: int, seconds: float) -> Window:
-    async with installed() as place, fleet(pods=PODS, changes=CHANGES) as (_, kubeconfig):
-        await place.register(kubeconfig)
+    async with installed() as place, cluster(pods=PODS, changes=CHANGES) as simulated:
+        await place.register(simulated.kubeconfig)
         with place.role("watcher") as watcher, place.role("web") as web:
             await asyncio.to_thread(place.ready)
-            return await asyncio.to_thread(watched, place, watcher.pid, web.pid, viewers, seconds)
+            return await asyncio.to_thread(watched, place, simulated.base, watcher.pid, web.pid, viewers, seconds)
 
 
-def watched(place: Installation, watcher: int, web: int, viewers: int, seconds: float) -> Window:
+def watched(place: Installation, base: float, watcher: int, web: int, viewers: int, seconds: float) -> Window:
     pids = (watcher, place.valkey_pid, web)
-    with looking(place, viewers, 5.0, seconds, "pods") as client:
+    with looking(place, viewers, 5.0, seconds, base) as client:
         assert client.stdout is not None
         client.stdout.readline()
         began, before = time.monotonic(), [process.cpu_s(pid) for pid in pids]
@@ -73,11 +73,11 @@ def watched(place: Installation, watcher: int, web: int, viewers: int, seconds: 
 
 @contextlib.contextmanager
 def looking(
-    place: Installation, viewers: int, warmup_s: float, seconds: float, kind: str
+    place: Installation, viewers: int, warmup_s: float, seconds: float, base: float
 ) -> Iterator[subprocess.Popen[str]]:
     """Dashboards as a process; prints "counting", then its tally."""
-    numbers = [str(n) for n in (place.settings.port, viewers, warmup_s, seconds)]
-    argv = [sys.executable, "-m", "bench.viewers", *numbers, kind]
+    numbers = [str(n) for n in (place.settings.port, viewers, warmup_s, seconds, base)]
+    argv = [sys.executable, "-m", "bench.viewers", *numbers]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=process.ROOT) as client:
         try:
             assert client.stdin is not None

@@ -5,7 +5,6 @@ Data lies under a temporary directory; every process ends with the block. Times 
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -93,15 +92,22 @@ async def installed() -> AsyncIterator[Installation]:
         yield Installation(settings, opened, f"{PLAIN_COOKIE}={secret}", cache.pid or 0)
 
 
+class Cluster(msgspec.Struct, frozen=True):
+    """A simulated cluster of `bench.load`. base: what its pods' restart counts are counted from."""
+
+    kubeconfig: str
+    base: float
+
+
 @contextlib.asynccontextmanager
-async def fleet(*, pods: int, changes: float) -> AsyncIterator[tuple[subprocess.Popen[bytes], str]]:
-    """One simulated cluster as a process, and its kubeconfig."""
-    with tempfile.TemporaryDirectory(prefix="kn-bench-") as directory:
-        argv = ["--clusters=1", f"--pods={pods}", f"--changes={changes}", f"--state-dir={directory}"]
-        with child([sys.executable, "-m", "kubesim", *argv], dict(os.environ), stdout=subprocess.PIPE) as process:
+async def cluster(*, pods: int, changes: float) -> AsyncIterator[Cluster]:
+    """One simulated cluster as a process."""
+    with scratch() as directory:
+        argv = [sys.executable, "-m", "bench.load", str(directory), str(pods), str(changes)]
+        with child(argv, dict(os.environ), stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             line = await asyncio.to_thread(process.stdout.readline)
-            yield process, await asyncio.to_thread(Path(json.loads(line)["kubeconfig"]).read_text)
+            yield msgspec.json.decode(line, type=Cluster)
 
 
 @contextlib.contextmanager

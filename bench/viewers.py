@@ -1,8 +1,7 @@
 """Dashboards: WebSocket clients of /live/data that read, acknowledge and time each frame. Runs as its own process.
 
-`python -m bench.viewers PORT COUNT WARMUP SECONDS KIND` reads the cookie from its input, says "counting" when its
-window begins, and at the end prints a line of JSON. A frame's delay is receipt minus its `t`, the arrival of its newest
-change at the watcher; frames whose `t` was seen before are not timed.
+`python -m bench.viewers PORT COUNT WARMUP SECONDS BASE` reads the cookie from its input, says "counting" when its
+window begins, and at the end prints a line of JSON. Restart counts say when they were written, see `bench.load`.
 """
 
 import asyncio
@@ -22,17 +21,16 @@ Frame = dict[str, Any]
 class Viewer(asyncio.Protocol):
     """One dashboard."""
 
-    def __init__(self, port: int, cookie: str, kind: str, tally: "Tally") -> None:
+    def __init__(self, port: int, cookie: str, tally: "Tally") -> None:
         self._head = (
             f"GET /live/data HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
             f"Sec-WebSocket-Version: 13\r\nCookie: {cookie}\r\n\r\n"
         )
-        self._kind = kind
         self._tally = tally
         self._open = False
         self._buffer = b""
-        self._newest = 0.0
+        self._place = ""
         self._transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -52,7 +50,7 @@ class Viewer(asyncio.Protocol):
             if b" 101 " not in head:
                 raise SystemExit(head.decode())
             self._open, self._buffer = True, rest
-            self._say({"op": "sub", "id": 1, "kind": self._kind, "from": 0, "to": 160})
+            self._say({"op": "sub", "id": 1, "kind": "pods", "from": 0, "to": 160})
         while (text := self._next()) is not None:
             found = msgspec.json.decode(text)
             for frame in found if isinstance(found, list) else [found]:
@@ -77,14 +75,16 @@ class Viewer(asyncio.Protocol):
             self._say({"op": "ack", "id": 1, "seq": frame["seq"]})
         if "full" in frame:
             self._tally.loaded += 1
+            keys = [column["key"] for column in frame["cols"]]
+            self._place = str(keys.index("restarts")) if "restarts" in keys else ""
         elif self._tally.counting:
             changes = len(frame.get("u", ())) + len(frame.get("a", ())) + len(frame.get("x", ()))
             self._tally.frames += 1
             self._tally.changes += changes
             self._tally.bytes += size
-            if changes and frame.get("t", 0) > self._newest:
-                self._tally.delays.append(now - frame["t"])
-        self._newest = max(self._newest, frame.get("t", 0))
+            for _, _, cells in frame.get("u", ()):
+                if self._place in cells:
+                    self._tally.delays.append(now - self._tally.base - cells[self._place] / 10_000)
 
     def _say(self, message: Frame) -> None:
         text = msgspec.json.encode(message)
@@ -92,18 +92,19 @@ class Viewer(asyncio.Protocol):
 
 
 class Tally:
-    def __init__(self) -> None:
+    def __init__(self, base: float) -> None:
+        self.base = base
         self.counting = False
         self.loaded = self.lost = self.frames = self.changes = self.bytes = 0
         self.delays: list[float] = []
 
 
-async def main(port: int, count: int, warmup_s: float, seconds: float, kind: str) -> None:
+async def main(port: int, count: int, warmup_s: float, seconds: float, base: float) -> None:
     cookie = sys.stdin.readline().strip()
-    tally = Tally()
+    tally = Tally(base)
     loop = asyncio.get_running_loop()
     for _ in range(count):
-        await loop.create_connection(lambda: Viewer(port, cookie, kind, tally), "127.0.0.1", port)
+        await loop.create_connection(lambda: Viewer(port, cookie, tally), "127.0.0.1", port)
     await asyncio.sleep(warmup_s)
     tally.counting = True
     print("counting", flush=True)
@@ -123,4 +124,4 @@ async def main(port: int, count: int, warmup_s: float, seconds: float, kind: str
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), sys.argv[5]))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), *(float(word) for word in sys.argv[3:6])))
