@@ -168,8 +168,10 @@ async def _events(
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(2)  # full: the desk waits, so frames merge
 
     async def pump() -> None:
-        async for frames in desk.frames():
-            await queue.put(b"data: " + encode(frames) + b"\n\n")
+        with contextlib.suppress(SlowViewer):
+            async for frames in desk.frames():
+                await queue.put(b"data: " + encode(frames) + b"\n\n")
+        await queue.put(None)
 
     async def until(ended: asyncio.Event) -> None:
         await ended.wait()
