@@ -5,7 +5,7 @@ WORKDIR /app
 COPY requirements/bootstrap.lock requirements/app.lock requirements/
 RUN python -m venv /venv \
  && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements/bootstrap.lock \
- && /venv/bin/uv pip install --no-cache --python /venv/bin/python --require-hashes -r requirements/app.lock
+ && /venv/bin/uv pip install --no-cache --compile-bytecode --python /venv/bin/python --require-hashes -r requirements/app.lock
 COPY pyproject.toml README.md piccolo_app.py piccolo_conf.py ./
 COPY app app
 COPY ui ui

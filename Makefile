@@ -19,7 +19,7 @@ $(VENV)/.bootstrap: requirements/bootstrap.lock
 
 $(VENV)/.app: $(VENV)/.bootstrap requirements/app.lock pyproject.toml
 	@echo "==> installing the locked dependencies"
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/app.lock
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/app.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
