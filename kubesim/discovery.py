@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from kubesim.kinds import Kind
+from kubesim.kinds import BUILT_IN, Kind
 from kubesim.store import Store
 
 Object = dict[str, Any]
@@ -67,7 +67,7 @@ def aggregated(store: Store, *, core: bool) -> Object:
 def _resource(kind: Kind) -> Object:
     found: Object = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version if kind.group else "", "kind": kind.kind},
+        "responseKind": _response_kind(kind),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular or kind.kind.lower(),
         "verbs": list(kind.verbs),
@@ -80,12 +80,18 @@ def _resource(kind: Kind) -> Object:
         found["subresources"] = [
             {
                 "subresource": name,
-                "responseKind": {"group": kind.group, "version": kind.version if kind.group else "", "kind": kind.kind},
+                "responseKind": _response_kind(kind),
                 "verbs": _SUBRESOURCE_VERBS.get(name, ["get"]),
             }
             for name in kind.subresources
         ]
     return found
+
+
+def _response_kind(kind: Kind) -> Object:
+    """Built-in kinds come without group and version, as recorded; custom ones with them."""
+    is_own = kind.key in BUILT_IN or kind in REVIEWS
+    return {"group": "" if is_own else kind.group, "version": "" if is_own else kind.version, "kind": kind.kind}
 
 
 def api_versions(address: str) -> Object:

@@ -77,6 +77,12 @@ def precondition_uid(resource: str, group: str, name: str, wanted: str, found: s
     return conflict(resource, group, name, why)
 
 
+def other_uid(kind: str, group: str, name: str, wanted: str, found: str) -> ApiError:
+    """A deletion whose precondition names another object; this one message names the kind."""
+    lead = f"the UID in the precondition ({wanted}) does not match the UID in record ({found})."
+    return conflict(kind, group, name, f"{lead} The object might have been deleted and then recreated")
+
+
 def bad_request(message: str) -> ApiError:
     return status(400, "BadRequest", message)
 
@@ -120,7 +126,7 @@ def invalid(kind: str, group: str, name: str, causes: list[tuple[str, str, str]]
     """422. causes: (field, reason such as FieldValueInvalid, message)."""
     texts = [f"{field}: {message}" for field, _, message in causes]
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-    details: dict[str, Any] = {"name": name}
+    details: dict[str, Any] = {"name": name} if name else {}
     if group:
         details["group"] = group
     details |= {"kind": kind, "causes": [{"reason": r, "message": m, "field": f} for f, r, m in causes]}

@@ -99,6 +99,10 @@ discovery.k8s.io|v1|endpointslices|EndpointSlice|N|||
 """
 
 BUILT_IN: Final = {kind.key: kind for kind in map(_kind, _TABLE.strip().splitlines())}
+BUILT_IN["namespaces"] = dataclasses.replace(
+    BUILT_IN["namespaces"], verbs=tuple(verb for verb in VERBS if verb != "deletecollection")
+)
+GROUPS: Final = frozenset(kind.group for kind in BUILT_IN.values())
 
 
 def of_definition(definition: dict[str, object]) -> list[Kind]:

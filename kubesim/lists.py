@@ -83,7 +83,7 @@ def page(store: Store, resource: Resource, asked: Query) -> bytes:
     meta: Object = {"resourceVersion": str(revision)}
     if rest:
         last = found[-1].object["metadata"]
-        meta["continue"] = _token(revision, f"{last.get('namespace', '')}/{last['name']}\0")
+        meta["continue"] = _token(revision, _start(asked, last))
         if asked.predicate is None:
             meta["remainingItemCount"] = rest
     return body(store, resource.kind, found, meta, asked)
@@ -92,7 +92,7 @@ def page(store: Store, resource: Resource, asked: Query) -> bytes:
 def _where(store: Store, resource: Resource, asked: Query) -> tuple[int, tuple[str, str]]:
     """The revision to list at, and the first place."""
     if asked.token:
-        return _continue(store, resource, asked.token)
+        return _continue(store, resource, asked)
     if asked.revision and asked.revision > store.revision:
         raise errors.too_large_version(asked.revision, store.revision)
     if asked.revision and asked.match == "Exact":
@@ -152,15 +152,23 @@ def _token(revision: int, start: str) -> str:
     return base64.urlsafe_b64encode(json.dumps(found, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 
-def _continue(store: Store, resource: Resource, token: str) -> tuple[int, tuple[str, str]]:
+def _start(asked: Query, last: Object) -> str:
+    """Where the next page begins, relative to the list's path, as recorded."""
+    inside = asked.namespace is not None or "namespace" not in last
+    return f"/{last['name']}\0" if inside else f"/{last['namespace']}/{last['name']}\0"
+
+
+def _continue(store: Store, resource: Resource, asked: Query) -> tuple[int, tuple[str, str]]:
     """Where a continue token goes on: the revision and the first place after the last page."""
+    token = asked.token
     try:
         found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         revision, start = int(found["rv"]), str(found["start"])
     except (ValueError, KeyError, TypeError) as error:
         message = "continue key is not valid: invalid character 'i' looking for beginning of value"
         raise errors.bad_request(f"invalid continue token: {message}") from error
-    namespace, _, name = start.partition("/")
+    namespace, _, name = start.removeprefix("/").rpartition("/")
+    namespace = asked.namespace or namespace
     if revision == -1:
         return store.revision, (namespace, name)
     if revision < resource.compacted:

@@ -92,7 +92,7 @@ class ApiServer:
         if wanted := http.headers.get("Impersonate-User"):
             asked = Attributes("impersonate", "", "users", name=wanted)
             if not rbac.allowed(self.store, user, asked):
-                raise errors.forbidden("users", "", wanted, rbac.refusal(user, asked))
+                raise _no_impersonation(user, requests.parse(http.method, http.path, dict(http.query)))
             groups = tuple(http.headers.getall("Impersonate-Group", ()))
             return User(wanted, (*groups, "system:authenticated"))
         return user
@@ -290,6 +290,15 @@ def _response(
 
 def _json(body: Object, code: int = 200) -> web.Response:
     return _response(_encode(body), code)
+
+
+def _no_impersonation(user: User, found: Request | None) -> errors.ApiError:
+    """The refusal of a 1.36 server, which names what was asked for."""
+    if found is None:
+        return errors.forbidden("users", "", "", f'User "{user.name}" cannot impersonate at the cluster scope')
+    what = f'resource "{found.resource}" in API group "{found.group}" at the cluster scope'
+    message = f'User "{user.name}" cannot impersonate-on:user-info:{found.verb} {what}'
+    return errors.forbidden(found.resource, found.group, found.name, message)
 
 
 def _version(obj: Object) -> Object:

@@ -17,7 +17,7 @@ import msgspec
 
 from kubesim import errors
 from kubesim.clock import Clock, stamp
-from kubesim.kinds import BUILT_IN, Kind, of_definition
+from kubesim.kinds import BUILT_IN, GROUPS, Kind, of_definition
 
 Object = dict[str, Any]
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -93,7 +93,7 @@ class Store:
         """Raises `ApiError` 404 for a resource that is not served."""
         found = self.resources.get(key)
         if found is None:
-            raise errors.page_not_found()
+            raise errors.no_such_resource() if key.partition(".")[2] in GROUPS else errors.page_not_found()
         return found
 
     def find(self, key: str, namespace: str, name: str) -> Object | None:
@@ -163,9 +163,10 @@ class Store:
             meta["generation"] = 1
 
     def load(self, obj: Object, key: str) -> None:
-        """Store an object that was read elsewhere as it is: its uid, times and generation stay."""
+        """Store an object of another server as it is, its version too; so load older versions first."""
         resource = self.resource(key)
         meta = obj["metadata"]
+        self.revision = max(self.revision, int(meta["resourceVersion"]) - 1)
         place = (meta.get("namespace", "") if resource.kind.namespaced else "", meta["name"])
         before = resource.objects.get(place)
         self._commit(resource, "MODIFIED" if before else "ADDED", place, obj, before)

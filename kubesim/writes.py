@@ -148,7 +148,7 @@ def delete(store: Store, kind: Kind, request: Request, options: Any, params: dic
     old = store.get(kind.key, *place)
     wanted = (options.get("preconditions") or {}).get("uid")
     if wanted and wanted != old["metadata"]["uid"]:
-        raise errors.precondition_uid(kind.plural, kind.group, request.name, wanted, old["metadata"]["uid"])
+        raise errors.other_uid(kind.kind, kind.group, request.name, wanted, old["metadata"]["uid"])
     if kind.key == "namespaces" and request.name in {"default", "kube-system", "kube-public"}:
         raise errors.forbidden("namespaces", "", request.name, "this namespace may not be deleted")
     grace = options.get("gracePeriodSeconds", params.get("gracePeriodSeconds"))
@@ -231,10 +231,22 @@ def _check_kind(kind: Kind, obj: Object) -> None:
 def _check_immutable(kind: Kind, old: Object, obj: Object, request: Request) -> None:
     if kind.group != "apps" or "selector" not in old.get("spec", {}):
         return
-    if obj.get("spec", {}).get("selector") != old["spec"]["selector"]:
-        shown = json.dumps(obj.get("spec", {}).get("selector"))
-        cause = ("spec.selector", "FieldValueInvalid", f"Invalid value: {shown}: field is immutable")
-        raise errors.invalid(kind.kind, kind.group, request.name, [cause])
+    spec = obj.get("spec", {})
+    selector = spec.get("selector")
+    labels = spec.get("template", {}).get("metadata", {}).get("labels") or {}
+    causes: list[tuple[str, str, str]] = []
+    if not selectors.matches(selector, labels):
+        why = f"Invalid value: {_shown(labels)}: `selector` does not match template `labels`"
+        causes.append(("spec.template.metadata.labels", "FieldValueInvalid", why))
+    if selector != old["spec"]["selector"]:
+        why = f"Invalid value: {_shown(selector)}: field is immutable"
+        causes.append(("spec.selector", "FieldValueInvalid", why))
+    if causes:
+        raise errors.invalid(kind.kind, kind.group, request.name, causes)
+
+
+def _shown(value: Object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _manage(meta: Object, params: dict[str, str], kind: Kind, now: str) -> None:

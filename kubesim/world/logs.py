@@ -32,6 +32,9 @@ def line(pod: Object, number: int) -> str:
 async def read(store: Store, namespace: str, name: str, params: dict[str, str]) -> AsyncIterator[bytes]:
     """The log of one container. Raises `ApiError` 400 as recorded, before the first chunk."""
     pod = store.get("pods", namespace, name)
+    if "stream" in params:
+        cause = ("stream", "FieldValueForbidden", "Forbidden: may not be specified")
+        raise errors.invalid("PodLogOptions", "", name, [cause])
     status, state = _container(pod, params.get("container", ""))
     previous = params.get("previous") in {"1", "true"}
     if previous:
