@@ -6,7 +6,6 @@ Prints events, bytes, CPU microseconds and peak RSS in kB, like `bench.peers`.
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -14,7 +13,8 @@ import uvloop
 from app.kube.client import ApiServer, Endpoint
 from app.kube.events import Event
 from app.kube.lines import LINE_BYTES
-from app.kube.stream import Receiver, SharedBuffer, Stream, request_head, started
+from app.kube.stream import Receiver, SharedBuffer, Sink, Stream, request_head, started
+from app.roles.collector import spare_collector
 from app.watch.catalogue import kind_of, projection_of
 from app.watch.codec import ObjectCodec
 from app.watch.ingest import batch_bytes
@@ -35,12 +35,17 @@ async def plain(port: int) -> Stream:
     return await started(receiver, request_head("GET", PATH, {"Host": "127.0.0.1"}), idle_s=30)
 
 
-async def drain(stream: Stream, take: Callable[[list[bytes]], None]) -> tuple[int, int]:
+async def drain(stream: Stream, take: Sink) -> tuple[int, int]:
+    """Pump the stream to its end as `ListWatch` does: lines and bytes."""
     events = 0
+
+    def counted(lines: list[bytes]) -> None:
+        nonlocal events
+        events += len(lines)
+        take(lines)
+
     async with stream:
-        while lines := await stream.read():
-            events += len(lines)
-            take(lines)
+        await stream.pump(counted)
         return events, stream.received
 
 
@@ -80,19 +85,21 @@ async def whole(port: int, ca: Path | None, *, keep: bool) -> None:
     async with ApiServer(endpoint) as api:
         stream = await api.open_stream(PATH, idle_s=30)
         before = used()
-        waiting: list[Event] = []
+        waiting = 0
 
         def take(lines: list[bytes]) -> None:
-            waiting.extend(e for e in map(codec.line, lines) if isinstance(e, Event))
-            if len(waiting) >= PER_TICK:
+            nonlocal waiting
+            store.apply([event for event in map(codec.line, lines) if isinstance(event, Event)])
+            waiting += len(lines)
+            if waiting >= PER_TICK:
                 tick()
 
         def tick() -> None:
-            store.apply(waiting)
+            nonlocal waiting
             store.absorb(time.time())
             batch_bytes(store.changes(100_000), time.time())
-            store.settle(len(waiting))
-            waiting.clear()
+            store.settle(waiting)
+            waiting = 0
             if packer.ready() and (dictionary := train(packer.take_samples())):
                 packer.adopt(dictionary)
 
@@ -111,6 +118,7 @@ VARIANTS = {
 
 def main() -> None:
     name, port, *rest = sys.argv[1:]
+    spare_collector()  # as the watcher's process does
     uvloop.run(VARIANTS[name](int(port), Path(rest[0]) if rest else None))
 
 

@@ -5,6 +5,7 @@ import signal
 
 from app import tasks
 from app.roles import services
+from app.roles.collector import spare_collector
 from app.settings import Settings
 from app.watch.watcher import Watcher
 
@@ -16,5 +17,6 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with services.opened(settings) as found:
         watcher = Watcher(settings, found.engine, found.redis, found.clusters)
+        spare_collector()
         async with tasks.running("watcher", tasks.supervise("watcher", watcher.run)):
             await stopping.wait()

@@ -5,7 +5,6 @@ reconnects at once.
 """
 
 import contextlib
-import gc
 import socket
 from collections.abc import AsyncIterator, Callable
 from types import FrameType
@@ -20,12 +19,13 @@ from app.asgi import Services, create_app, openapi_document
 from app.gateway.protocol import HeadDeadline
 from app.resources.service import ObjectService
 from app.roles import services
+from app.roles.collector import spare_collector
 from app.settings import Settings
 from app.stream.hub import Hub
 from app.views.fleet import Fleet
 from app.views.service import ViewService
 
-__all__ = ["openapi_document", "opened", "serve"]
+__all__ = ["openapi_document", "opened", "serve", "spare_collector"]
 
 log = structlog.get_logger()
 BACKLOG: Final = 2048
@@ -67,17 +67,6 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._release_streams()
         super().handle_exit(sig, frame)
-
-
-def spare_collector() -> None:
-    """Keep the cyclic garbage collector off what lives as long as the process, and let it run less often.
-
-    A frame to a thousand viewers allocates a thousand futures at once, which by Python's defaults starts collections
-    that walk the whole application: a third of the cost of a frame (bench/push.py).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:

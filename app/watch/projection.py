@@ -111,7 +111,7 @@ def row(meta: Meta, level: int, cells: tuple[Cell, ...]) -> Row:
 
 def label_text(labels: Mapping[str, str]) -> str:
     """Labels as "k=v,k=v", sorted by key."""
-    return ",".join([f"{key}={labels[key]}" for key in sorted(labels)])
+    return ",".join(map("=".join, sorted(labels.items())))
 
 
 def owner_text(owners: Sequence[OwnerReference]) -> str:

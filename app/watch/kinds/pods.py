@@ -5,7 +5,6 @@ the time), and between two crashes it runs: so a restart counts as trouble for a
 pods stay in phase Running with Ready=False.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -48,7 +47,7 @@ class Waiting(Slim):
 
 
 class Running(Slim):
-    started_at: datetime | None = None
+    """That it is there says all."""
 
 
 class State(Slim):
@@ -66,9 +65,14 @@ class ContainerStatus(Slim):
     last_state: State | None = None
 
 
+class Amounts(Slim):
+    cpu: str | None = None
+    memory: str | None = None
+
+
 class Resources(Slim):
-    requests: dict[str, str] | None = None
-    limits: dict[str, str] | None = None
+    requests: Amounts | None = None
+    limits: Amounts | None = None
 
 
 class Container(Slim):
@@ -82,7 +86,6 @@ class Spec(Slim):
     node_name: str = ""
     containers: list[Container] = msgspec.field(default_factory=list)
     init_containers: list[Container] | None = None
-    overhead: dict[str, str] | None = None
 
 
 class Status(Slim):
@@ -291,15 +294,29 @@ def _condition(pod: Pod, kind: str) -> Condition | None:
 
 def _expires(pod: Pod, now: float) -> float | None:
     """When a fresh crash is forgotten, or something not yet ready or scheduled becomes a fault."""
+    status = pod.status
     times = [
         after(each.last_transition_time, now, HOLD_S)
-        for each in pod.status.conditions or ()
+        for each in status.conditions or ()
         if each.status != "True" and each.type in {"Ready", "PodScheduled"}
     ]
-    statuses = (*(pod.status.container_statuses or ()), *(pod.status.init_container_statuses or ()))
-    if any(each.restart_count for each in statuses) and pod.status.phase == "Running":
+    if status.phase == "Running" and _has_crashed(status):
         times.append(after(summarize(pod).crashed_at, now, CRASH_S))
-    return min([time for time in times if time is not None], default=None)
+    return min([time for time in times if time is not None], default=None) if times else None
+
+
+def _has_crashed(status: Status) -> bool:
+    """Whether there may be a crash to forget: a container was restarted, and one has failed."""
+    restarted = failed = False
+    for statuses in (status.container_statuses, status.init_container_statuses):
+        for each in statuses or ():
+            restarted = restarted or each.restart_count > 0
+            failed = failed or _has_failed(each.state) or _has_failed(each.last_state)
+    return restarted and failed
+
+
+def _has_failed(state: State | None) -> bool:
+    return state is not None and state.terminated is not None and state.terminated.exit_code != 0
 
 
 def _resources(spec: Spec) -> tuple[int | None, int | None, int | None, int | None]:
@@ -324,17 +341,20 @@ class _Sums:
         self.memory_limit: int | None = None
 
     def add(self, resources: Resources) -> None:
-        if amounts := resources.requests:
-            self.cpu_request = _plus(self.cpu_request, amounts.get("cpu"), millicores)
-            self.memory_request = _plus(self.memory_request, amounts.get("memory"), size)
-        if amounts := resources.limits:
-            self.cpu_limit = _plus(self.cpu_limit, amounts.get("cpu"), millicores)
-            self.memory_limit = _plus(self.memory_limit, amounts.get("memory"), size)
+        if (asked := resources.requests) is not None:
+            if asked.cpu is not None:
+                self.cpu_request = _plus(self.cpu_request, millicores(asked.cpu))
+            if asked.memory is not None:
+                self.memory_request = _plus(self.memory_request, size(asked.memory))
+        if (allowed := resources.limits) is not None:
+            if allowed.cpu is not None:
+                self.cpu_limit = _plus(self.cpu_limit, millicores(allowed.cpu))
+            if allowed.memory is not None:
+                self.memory_limit = _plus(self.memory_limit, size(allowed.memory))
 
 
-def _plus(total: int | None, text: str | None, parse: Callable[[str], int | None]) -> int | None:
-    amount = parse(text) if text is not None else None
-    return total if amount is None else (total or 0) + amount
+def _plus(total: int | None, amount: int | None) -> int | None:
+    return amount if total is None else total if amount is None else total + amount
 
 
 COLUMNS: Final = (
