@@ -111,8 +111,11 @@ async def cluster(*, pods: int, changes: float) -> AsyncIterator[Cluster]:
 
 
 @contextlib.contextmanager
-def child(argv: list[str], env: dict[str, str], *, stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(argv, env=env, stdout=stdout, cwd=ROOT)
+def child(
+    argv: list[str], env: dict[str, str], *, stdin: int | None = None, stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block; its pipes are binary."""
+    process = subprocess.Popen(argv, env=env, stdin=stdin, stdout=stdout, cwd=ROOT)
     try:
         yield process
     finally:

@@ -1,6 +1,6 @@
 """A simulated cluster whose pods' restart counts say when they were written, in tenths of a millisecond since `base`.
 
-`python -m bench.load DIRECTORY PODS CHANGES` prints a line of JSON, kubeconfig and base (seconds since 1970), and runs for
+`python -m bench.load DIRECTORY PODS CHANGES` prints a line of JSON, kubeconfig and base (seconds since 1970). Runs for
 ever.
 """
 
