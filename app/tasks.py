@@ -59,10 +59,8 @@ async def running(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[a
 async def stop(task: asyncio.Task[Any]) -> None:
     """Cancel `task` and wait for its end; its own error, if any, is logged and not raised."""
     task.cancel()
-    try:
-        await task
-    except asyncio.CancelledError:
-        if (current := asyncio.current_task()) is not None and current.cancelling():
-            raise
-    except Exception:
-        log.exception("task.failed", task=task.get_name())
+    # Not `await task`: its CancelledError could not be told from our own, and an owner that is being cancelled itself
+    # would leave the rest of its tasks behind.
+    await asyncio.wait({task})
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("task.failed", task=task.get_name(), exc_info=error)

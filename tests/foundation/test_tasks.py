@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from app.tasks import backoff, running, supervise
+from app.tasks import backoff, running, stop, supervise
 
 
 def test_backoff_doubles_to_its_cap_with_up_to_double_jitter() -> None:
@@ -75,3 +75,31 @@ async def test_cancelling_the_owner_while_it_stops_a_task_is_not_swallowed() -> 
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_owner_that_is_being_cancelled_still_stops_all_its_tasks() -> None:
+    ended = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+
+    async def owner() -> None:
+        loop = asyncio.get_running_loop()
+        mine = [loop.create_task(work(name)) for name in "ab"]
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for each in mine:
+                await stop(each)
+
+    task = asyncio.get_running_loop().create_task(owner())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert ended == ["a", "b"]
