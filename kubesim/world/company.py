@@ -212,6 +212,10 @@ def node(number: int, minor: int, now: str) -> Object:
             {"type": "InternalIP", "address": f"192.0.2.{number % 250 + 2}"},
             {"type": "Hostname", "address": name},
         ],
+        "images": [
+            {"names": [f"registry.example/{team}/{name}:1.0.0"], "sizeBytes": 40_000_000 + 7_919 * len(name)}
+            for name, team in _DAEMONS
+        ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": info,
     }

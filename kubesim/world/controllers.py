@@ -139,15 +139,28 @@ class Controllers:
         target = wanted if not total_old else max(min(now, wanted), min(wanted, wanted + surge - total_old))
         if target != now:
             self._resize(obj, new, target)
-        available = sum(map(is_ready, (p for rs in [new, *old] for p in self.owned(rs))))
-        room = max(0, available - (wanted - spare))
+        self._shrink(obj, new, old, target=target, least=wanted - spare)
+
+    def _shrink(self, obj: Object, new: Object, old: list[Object], *, target: int, least: int) -> None:
+        """Take pods from the old sets: broken ones first, ready ones while `least` stay.
+
+        Counts what is asked for, not what is there: a set that was made smaller a moment ago still has its pods.
+        """
+        healthy = {rs["metadata"]["uid"]: self._healthy(rs, rs["spec"]["replicas"]) for rs in old}
+        new_healthy = self._healthy(new, target)
+        room = sum(rs["spec"]["replicas"] for rs in old) + new_healthy - least
+        extra = sum(healthy.values()) + new_healthy - least
         for rs in old:
             replicas = rs["spec"]["replicas"]
-            broken = sum(not is_ready(p) for p in self.owned(rs))
-            step = min(replicas, broken + room)
-            if replicas and step:
-                room = max(0, room - max(0, step - broken))
-                self._resize(obj, rs, replicas - step)
+            good = healthy[rs["metadata"]["uid"]]
+            broken = max(0, min(replicas - good, room))
+            surplus = max(0, min(good, extra, room - broken))
+            room, extra = room - broken - surplus, extra - surplus
+            if broken + surplus:
+                self._resize(obj, rs, replicas - broken - surplus)
+
+    def _healthy(self, rs: Object, most: int) -> int:
+        return min(most, sum(map(is_ready, self.owned(rs))))
 
     def _resize(self, obj: Object, rs: Object, replicas: int) -> None:
         before = rs["spec"]["replicas"]
@@ -190,11 +203,17 @@ class Controllers:
         counts = [("replicas", len(pods)), ("updatedReplicas", updated), ("readyReplicas", ready)]
         counts += [("availableReplicas", ready), ("unavailableReplicas", max(0, wanted - ready))]
         status |= {field: count for field, count in counts if count}
+        status["terminatingReplicas"] = sum(map(self._ending, sets))
         status["conditions"] = [
             self._condition(old, "Available", *available),
             self._condition(old, "Progressing", *progress),
         ]
         self._store.change("deployments.apps", obj, status=status)
+
+    def _ending(self, rs: Object) -> int:
+        """How many pods of a set are being deleted."""
+        found = self._owned.get(rs["metadata"]["uid"], {}).values()
+        return sum("deletionTimestamp" in pod["metadata"] for pod in found)
 
     def _condition(self, old: Object, kind: str, status: str, reason: str, message: str) -> Object:
         now = stamp(self._store.clock.now())
@@ -224,6 +243,7 @@ class Controllers:
         pods = self.owned(obj)
         ready = sum(map(is_ready, pods))
         status: Object = {"replicas": len(pods), "observedGeneration": obj["metadata"]["generation"]}
+        status["terminatingReplicas"] = self._ending(obj)
         if pods:
             status["fullyLabeledReplicas"] = len(pods)
         if ready:

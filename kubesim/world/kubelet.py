@@ -265,11 +265,9 @@ class Kubelet:
             "containerID": f"containerd://{rng.getrandbits(256):064x}" if fresh else known.get("containerID", ""),
             "started": running,
             "resources": main.get("resources", {}),
-            "volumeMounts": [
-                {"name": m["name"], "mountPath": m["mountPath"], "readOnly": m.get("readOnly", False)}
-                for m in main.get("volumeMounts") or ()
-            ],
+            "volumeMounts": [_mounted(mount) for mount in main.get("volumeMounts") or ()],
         }
+        container |= _allocated(main)
         why = "" if ready else "ContainersNotReady"
         text = "" if ready else f"containers with unready status: [{main['name']}]"
         if phase == "Succeeded":
@@ -293,6 +291,8 @@ class Kubelet:
             "startTime": old.get("startTime") or self._now(),
             "containerStatuses": [container],
             "qosClass": old.get("qosClass", "Burstable"),
+            **_allocated(main),
+            "resources": main.get("resources", {}),
         }
 
     def _kept(self, old: Object, kind: str, status: str, reason: str, message: str) -> Object:
@@ -309,6 +309,17 @@ class Kubelet:
         self._addresses += 1
         n = self._addresses
         return f"10.{244 + (n >> 16) % 10}.{n >> 8 & 255}.{n & 255}"
+
+
+def _allocated(container: Object) -> Object:
+    requests = container.get("resources", {}).get("requests")
+    return {"allocatedResources": requests} if requests else {}
+
+
+def _mounted(mount: Object) -> Object:
+    is_read_only = mount.get("readOnly", False)
+    found = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    return found | ({"readOnly": True, "recursiveReadOnly": "Disabled"} if is_read_only else {})
 
 
 def _is_newly_ending(change: Change) -> bool:

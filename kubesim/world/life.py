@@ -8,7 +8,7 @@ from typing import Any, Final
 from kubesim import defaults
 from kubesim.clock import Past, micro_stamp, stamp
 from kubesim.store import Change, Store
-from kubesim.world import company, extras, nodes
+from kubesim.world import company, extras, nodes, ownership
 from kubesim.world.controllers import Controllers
 from kubesim.world.events import Recorder
 from kubesim.world.incidents import Incidents
@@ -148,6 +148,7 @@ class World:
             defaults.apply(self.store.resource(key).kind, obj, self.store)
             self.store.create(key, obj)
         workload = company.workload(service)
+        workload["metadata"]["managedFields"] = ownership.of_workload(workload, stamp(self.store.clock.now()))
         defaults.apply(self.store.resource(service.kind).kind, workload, self.store)
         if service.kind == "statefulsets.apps":
             workload["spec"]["podManagementPolicy"] = "Parallel"

@@ -36,8 +36,13 @@ def fields_of(obj: Object) -> Object:
     return {"f:metadata": _tree(meta, top=True), "f:spec": _tree(obj["spec"], top=True)}
 
 
-def _entry(manager: str, fields: Object, time: str) -> Object:
-    lead = {"manager": manager, "operation": "Update", "apiVersion": "v1", "time": time}
+def of_workload(obj: Object, time: str) -> list[Object]:
+    """The entries of a workload that was applied with kubectl."""
+    return [_entry("kubectl-client-side-apply", fields_of(obj), time, "apps/v1")]
+
+
+def _entry(manager: str, fields: Object, time: str, version: str = "v1") -> Object:
+    lead = {"manager": manager, "operation": "Update", "apiVersion": version, "time": time}
     return lead | {"fieldsType": "FieldsV1", "fieldsV1": fields}
 
 
