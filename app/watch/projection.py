@@ -111,7 +111,13 @@ def row(meta: Meta, level: int, cells: tuple[Cell, ...]) -> Row:
 
 def label_text(labels: Mapping[str, str]) -> str:
     """Labels as "k=v,k=v", sorted by key."""
-    return ",".join(map("=".join, sorted(labels.items())))
+    return _joined(tuple(labels.items()))
+
+
+@lru_cache(maxsize=2048)
+def _joined(labels: tuple[tuple[str, str], ...]) -> str:
+    """Replicas share their labels, and so this text."""
+    return ",".join(map("=".join, sorted(labels)))
 
 
 def owner_text(owners: Sequence[OwnerReference]) -> str:

@@ -38,6 +38,7 @@ OTHER_WORD: Final = "other"
 
 _UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEADER: Final = struct.Struct("<BBBB")  # level, status word, generation of the packer, length of the version
+_BYTE: Final = [bytes((number,)) for number in range(256)]
 _LENGTH: Final = struct.Struct("<I")  # of the row, before row and JSON
 _encode_row: Final = msgspec.msgpack.Encoder().encode
 _decode_row: Final = msgspec.msgpack.Decoder(Row).decode
@@ -364,8 +365,9 @@ class Store(Generic[T]):
             del self._graves[next(iter(self._graves))]
 
     def _pack(self, header: bytes, content: _Content) -> bytes:
-        frame = self._packer.pack(b"".join((_LENGTH.pack(len(content.row)), content.row, content.raw)))
-        return b"".join((header[:2], bytes((self._packer.generation,)), header[3:], frame))
+        packer = self._packer
+        frame = packer.pack(b"".join((_LENGTH.pack(len(content.row)), content.row, content.raw)))
+        return b"".join((header[:2], _BYTE[packer.generation], header[3:], frame))
 
     def _unpacked(self, key: bytes) -> _Content | None:
         content = self._fresh.get(key)
