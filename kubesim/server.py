@@ -22,6 +22,7 @@ from kubesim.watches import Watch
 
 Object = dict[str, Any]
 GZIP_BYTES: Final = 128 * 1024
+LINES_PER_WRITE: Final = 100
 BODY_BYTES: Final = 3 * 1024 * 1024
 ALWAYS_ALLOWED: Final = ("/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi", "/version")
 LogSource = Callable[[str, str, dict[str, str]], AsyncIterator[bytes]]
@@ -187,8 +188,8 @@ class ApiServer:
         await response.prepare(http)
         with contextlib.suppress(ConnectionError):
             async for lines in watch.lines(timeout_s):
-                for line in lines:
-                    await response.write(line)
+                for first in range(0, len(lines), LINES_PER_WRITE):
+                    await response.write(b"".join(lines[first : first + LINES_PER_WRITE]))
             await response.write_eof()
         return response
 
