@@ -25,6 +25,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     clusters.cluster_page,
     clusters.change_form,
     clusters.pause_form,
+    clusters.approve_form,
+    clusters.credential_form,
     clusters.remove_form,
     resources.resources_page,
     objects.object_page,

@@ -68,3 +68,38 @@ async def test_commands_answer_without_a_server(arguments: list[str], tmp_path: 
     assert b"hunter2" not in output
     if arguments == ["openapi"]:
         assert "/api/v1/rows/{kind}" in json.loads(output)["paths"]
+
+
+async def test_a_cluster_that_came_back_as_another_is_shown_so_until_it_is_approved(tmp_path: Path) -> None:
+    directory, fresh = tmp_path / "d", "a long enough new one"
+    async with running(directory, None, "--clusters=1", "--pods=40", "--seed=7") as run:
+        said = await run.until("KubeNexus is at")
+        password = re.search(r"one-time password (\S+)", said)
+        assert password
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            await signed_in(session, run, password[1], fresh)
+            await rows(session, run, "pods")
+        await run.end(signal.SIGINT)
+
+    # Another seed is another company on the same address: its kube-system is another one.
+    async with running(directory, None, "--clusters=1", "--pods=40", "--seed=8") as run:
+        await run.until("KubeNexus is at")
+        origin = f"http://127.0.0.1:{run.port}"
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            form = {"name": "admin", "password": fresh}
+            answer = await session.post(f"{origin}/sign-in", data=form, headers={"Origin": origin})
+            assert answer.status == 200
+            cluster = (await (await session.get(f"{origin}/api/v1/clusters")).json())[0]
+            page = f"{origin}/clusters/{cluster['id']}"
+            async with asyncio.timeout(30):
+                while "Another cluster answers here" not in await (await session.get(page)).text():
+                    await asyncio.sleep(0.2)
+            answer = await session.post(f"{page}/approve", headers={"Origin": origin})
+            assert answer.status == 200
+            async with asyncio.timeout(30):
+                while True:
+                    shown = await rows(session, run, "pods")
+                    if {found["state"] for found in shown["clusters"].values()} == {"live"}:
+                        break
+                    await asyncio.sleep(0.2)
+        assert shown["total"] >= 40

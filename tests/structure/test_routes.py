@@ -61,6 +61,8 @@ TAKES = {
     "POST /api/v1/clusters/local": "clusters:register on the platform",
     "POST /clusters/{cluster_id:str}": "clusters:edit in the cluster",
     "POST /clusters/{cluster_id:str}/pause": "clusters:edit in the cluster",
+    "POST /clusters/{cluster_id:str}/approve": "clusters:rotate in the cluster",
+    "POST /clusters/{cluster_id:str}/credential": "clusters:rotate in the cluster",
     "PATCH /api/v1/clusters/{cluster_id:str}": "clusters:edit in the cluster",
     "PUT /api/v1/clusters/{cluster_id:str}/credential": "clusters:rotate in the cluster",
     "POST /api/v1/clusters/{cluster_id:str}/approve": "clusters:rotate in the cluster",

@@ -101,6 +101,11 @@ class RemoveForm(msgspec.Struct, frozen=True):
     confirm: str
 
 
+class CredentialForm(msgspec.Struct, frozen=True):
+    kubeconfig: str
+    context: str = ""
+
+
 class LocalForm(msgspec.Struct, frozen=True):
     context: str
 
@@ -233,6 +238,51 @@ async def pause_form(cluster_id: FromPath[str], data: URLEncodedBody[PauseForm],
 
 
 @post(
+    "/clusters/{cluster_id:str}/approve",
+    guards=[requires("clusters:rotate", cluster="cluster_id")],
+    include_in_schema=False,
+)
+async def approve_form(
+    request: AnyRequest,
+    cluster_id: FromPath[str],
+    identity: Who,
+    clusters: Registry,
+    fleet: NamedDependency[Fleet],
+) -> Response[str] | Redirect:
+    """Accept that another cluster answers at this one's address now."""
+    try:
+        await clusters.approve(cluster_id)
+    except Problem as problem:
+        cluster = await clusters.get(cluster_id)
+        return await _cluster_page(request, identity, clusters, fleet, cluster, problem)
+    return Redirect(f"/clusters/{cluster_id}", status_code=303)
+
+
+@post(
+    "/clusters/{cluster_id:str}/credential",
+    guards=[requires("clusters:rotate", cluster="cluster_id")],
+    include_in_schema=False,
+)
+async def credential_form(
+    request: AnyRequest,
+    cluster_id: FromPath[str],
+    data: URLEncodedBody[CredentialForm],
+    identity: Who,
+    clusters: Registry,
+    fleet: NamedDependency[Fleet],
+) -> Response[str] | Redirect:
+    """Validate another credential for the same cluster, and keep it instead of the present one."""
+    try:
+        await clusters.replace_credential(
+            cluster_id, Connection(kubeconfig=data.kubeconfig, context=data.context.strip())
+        )
+    except Problem as problem:
+        cluster = await clusters.get(cluster_id)
+        return await _cluster_page(request, identity, clusters, fleet, cluster, problem)
+    return Redirect(f"/clusters/{cluster_id}", status_code=303)
+
+
+@post(
     "/clusters/{cluster_id:str}/remove",
     guards=[requires("clusters:remove", cluster="cluster_id")],
     include_in_schema=False,
@@ -301,6 +351,8 @@ async def _cluster_page(
         values=values,
         errors=errors,
         may_edit=identity.may(Permission.CLUSTERS_EDIT, cluster.id),
+        may_rotate=identity.may(Permission.CLUSTERS_ROTATE, cluster.id),
+        replaced=status is not None and status.phase == "replaced",
         may_remove=identity.may(Permission.CLUSTERS_REMOVE, cluster.id),
     )
 

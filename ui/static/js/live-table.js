@@ -216,10 +216,18 @@ class LiveTable extends HTMLElement {
       if (frame.n !== undefined) this.total = frame.n;
       if (frame.from !== undefined) this.from = frame.from;
       if (frame.o) this.order = frame.o;
-    } else if (scope || frame.a || frame.x || frame.u) this.dirty = true;
+    } else if (scope || frame.a || frame.x || (frame.u && this.moves(frame.u))) this.dirty = true;
     if (frame.full) this.loaded = true;
     this.live.send({ op: "ack", seq: frame.seq });
     this.schedule();
+  }
+
+  // Whether changed cells can change what is shown or its order: sorting thousands of rows twenty times a second for
+  // changes that cannot is most of a busy main thread.
+  moves(changed) {
+    if (this.query) return true;
+    const places = [0, 1, 2, this.place(this.sortKey)];
+    return changed.some(([, , cells]) => places.some((place) => place in cells));
   }
 
   begin(frame) {
@@ -506,8 +514,12 @@ class LiveTable extends HTMLElement {
       element.level = row[2];
       element.dataset.level = LEVELS[row[2]] ?? "unknown";
     }
+    // A row that did not change needs nothing but its ages, once a second.
+    if (element.row === row && element.stamp === row.touched && now - element.drawnAt < 950) return;
     const fresh = row.touched && now - row.touched < 900 && element.row === row;
     element.row = row;
+    element.stamp = row.touched;
+    element.drawnAt = now;
     places.forEach((place, n) => this.drawCell(element.children[n], row, place, fresh));
   }
 
