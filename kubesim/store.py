@@ -21,7 +21,7 @@ from kubesim.kinds import BUILT_IN, GROUPS, Kind, of_definition
 
 Object = dict[str, Any]
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
-HISTORY: Final = 20_000  # changes kept a resource; older versions answer 410, as after etcd's compaction
+HISTORY: Final = 10_000  # changes kept a resource; older versions answer 410, as after etcd's compaction
 NAME_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"  # rand.String's alphabet in apimachinery
 _encode: Final = msgspec.json.Encoder().encode
 
