@@ -10,6 +10,7 @@ from kubesim.clock import stamp
 from kubesim.store import Change, Store, deep
 from kubesim.world import extras, nodes, ownership
 from kubesim.world.events import Recorder
+from kubesim.world.kubelet import wanted_node
 
 Object = dict[str, Any]
 KEYS: Final = {
@@ -276,7 +277,7 @@ class Controllers:
 
     def _daemon_set(self, obj: Object) -> None:
         pods = self.owned(obj)
-        have = {pod["spec"].get("nodeName") for pod in pods}
+        have = {pod["spec"].get("nodeName") or wanted_node(pod) for pod in pods}
         nodes = [node["metadata"]["name"] for node in self._store.list("nodes")]
         for node in nodes:
             if node not in have:

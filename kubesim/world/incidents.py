@@ -71,19 +71,20 @@ class Incidents:
     def _later(self, delay_s: float, work: Callable[[], None]) -> None:
         self._timers.at(self._store.clock.now() + delay_s, work)
 
-    def _pick(self) -> Object:
-        """A deployment that nothing is wrong with."""
+    def _pick(self) -> Object | None:
+        """A deployment that nothing is wrong with; None when there is none left."""
         found = [
             d
             for d in self._store.list("deployments.apps")
             if (d["metadata"]["namespace"], d["metadata"]["name"]) not in self._behaviours
             and d["metadata"]["namespace"] not in {"kube-system", "monitoring"}
         ]
-        return self._rng.choice(sorted(found, key=lambda d: str(d["metadata"]["name"])))
+        return self._rng.choice(sorted(found, key=lambda d: str(d["metadata"]["name"]))) if found else None
 
     def _behave(self, behaviour: Behaviour, span_s: float) -> None:
         """Change how a deployment's containers behave; those that run now end, or stop being ready."""
-        deployment = self._pick()
+        if (deployment := self._pick()) is None:
+            return
         meta = deployment["metadata"]
         place = (meta["namespace"], meta["name"])
         self._behaviours[place] = behaviour
@@ -102,7 +103,8 @@ class Incidents:
 
     def _bad_rollout(self) -> None:
         """A release whose image is not there, rolled back after a while."""
-        deployment = self._pick()
+        if (deployment := self._pick()) is None:
+            return
         good = deployment["spec"]
         self._release(deployment, bad=True)
         meta = deployment["metadata"]
@@ -117,15 +119,14 @@ class Incidents:
     def _release(self, deployment: Object, *, bad: bool) -> None:
         spec = deep(deployment["spec"])
         container = spec["template"]["spec"]["containers"][0]
-        name, _, tag = container["image"].rpartition(":")
-        major, _, rest = tag.partition(".")
-        container["image"] = f"{name}:{major}.{int(rest.partition('.')[0]) + 1}.{self._rng.randrange(9)}"
+        container["image"] = _next_image(container["image"], self._rng.randrange(9))
         if bad:
             self._bad_images.add(container["image"])
         self._store.change("deployments.apps", deployment, spec=spec)
 
     def _unschedulable(self) -> None:
-        deployment = self._pick()
+        if (deployment := self._pick()) is None:
+            return
         meta = deployment["metadata"]
         place = (meta["namespace"], meta["name"])
         before = deployment["spec"]["replicas"]
@@ -160,7 +161,9 @@ class Incidents:
 
     def _harmless(self) -> None:
         """A release or a change of scale that goes well."""
-        deployment = self._pick()
+        self._later(self._rng.uniform(40, 120), self._harmless)
+        if (deployment := self._pick()) is None:
+            return
         meta = deployment["metadata"]
         if self._rng.random() < 0.5:
             self._release(deployment, bad=False)
@@ -168,4 +171,11 @@ class Incidents:
             place, before = (meta["namespace"], meta["name"]), deployment["spec"]["replicas"]
             self._scale(place, before + 1)
             self._later(60.0, lambda: self._scale(place, before))
-        self._later(self._rng.uniform(40, 120), self._harmless)
+
+
+def _next_image(image: str, patch: int) -> str:
+    """The next minor version; whatever is not a version, such as "latest", begins at 1.1."""
+    name, _, tag = image.rpartition(":")
+    major, _, rest = tag.partition(".")
+    minor = rest.partition(".")[0]
+    return f"{name or tag}:{major if major.isdigit() else 1}.{int(minor) + 1 if minor.isdigit() else 1}.{patch}"

@@ -109,7 +109,8 @@ class Kubelet:
     def _schedule(self, pod: Object) -> None:
         if pod["spec"].get("nodeName"):
             return
-        node = self.pick() if self._behaviour(pod).fits else None
+        # A daemon's pod names its node, and goes there even when it is cordoned.
+        node = wanted_node(pod) or (self.pick() if self._behaviour(pod).fits else None)
         if node is None:
             total = len(self._store.list("nodes"))
             text = (
@@ -329,6 +330,13 @@ def _is_newly_ending(change: Change) -> bool:
         and "deletionTimestamp" in change.entry.object["metadata"]
         and "deletionTimestamp" not in before.object["metadata"]
     )
+
+
+def wanted_node(pod: Object) -> str | None:
+    """The one node that a pod's affinity names, as a DaemonSet's pods do."""
+    affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms")
+    return str(terms[0]["matchFields"][0]["values"][0]) if terms and terms[0].get("matchFields") else None
 
 
 def hash_of(text: str) -> int:

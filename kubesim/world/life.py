@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from kubesim.world import company, extras, nodes, ownership
 from kubesim.world.controllers import Controllers
 from kubesim.world.events import Recorder
 from kubesim.world.incidents import Incidents
-from kubesim.world.kubelet import SLOTS, Kubelet
+from kubesim.world.kubelet import SLOTS, Kubelet, wanted_node
 from kubesim.world.timers import Timers
 
 Object = dict[str, Any]
@@ -58,7 +59,10 @@ class World:
         while True:
             await asyncio.sleep(TURN_S)
             now = self.store.clock.now()
-            self.step(now - last)
+            try:
+                self.step(now - last)
+            except Exception:  # noqa: BLE001 - one cluster's mishap must not end the others; it is told and the rest goes on
+                traceback.print_exc()
             last = now
 
     def step(self, elapsed_s: float) -> None:
@@ -159,18 +163,12 @@ class World:
         for pod in created:
             if pod["spec"].get("nodeName"):
                 continue
-            node = self._wanted_node(pod) or self._kubelet.pick()
+            node = wanted_node(pod) or self._kubelet.pick()
             if node is None:
                 continue
             bound = self.store.change("pods", pod, spec={**pod["spec"], "nodeName": node})
             self._kubelet.adopt(bound)
             self.store.change("pods", bound, status=self._kubelet.settle(bound))
-
-    @staticmethod
-    def _wanted_node(pod: Object) -> str | None:
-        affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
-        terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms")
-        return str(terms[0]["matchFields"][0]["values"][0]) if terms else None
 
 
 def _is_new_pod(change: Change) -> bool:

@@ -22,7 +22,8 @@ def beat(store: Store, name: str) -> None:
 
 def lose(store: Store, recorder: Recorder, name: str) -> None:
     """NodeStatusUnknown, the unreachable taints, and Ready=False on its pods, whose phase stays Running."""
-    node = store.get("nodes", "", name)
+    if (node := store.find("nodes", "", name)) is None:
+        return  # deleted while it was lost
     why = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
     conditions = [_turned(store, c, "Unknown", *why) for c in node["status"]["conditions"]]
     node = store.change("nodes", node, status={**node["status"], "conditions": conditions})
@@ -41,7 +42,8 @@ def lose(store: Store, recorder: Recorder, name: str) -> None:
 
 def regain(store: Store, recorder: Recorder, name: str) -> None:
     """The kubelet posts its status again."""
-    node = store.get("nodes", "", name)
+    if (node := store.find("nodes", "", name)) is None:
+        return
     calm = {"MemoryPressure": "KubeletHasSufficientMemory", "DiskPressure": "KubeletHasNoDiskPressure"}
     calm |= {"PIDPressure": "KubeletHasSufficientPID", "Ready": "KubeletReady"}
     conditions = [
