@@ -99,8 +99,13 @@ async def _read(socket: WebSocket[Any, Any, Any], desk: Desk) -> None:
 
 async def _write(socket: WebSocket[Any, Any, Any], desk: Desk) -> None:
     async for frames in desk.frames():
-        async with asyncio.timeout(SEND_S):
-            await socket.send_text(encode(frames).decode())
+        try:
+            async with asyncio.timeout(SEND_S):
+                await socket.send_text(encode(frames).decode())
+        except TimeoutError:
+            raise
+        except (WebSocketDisconnect, OSError):  # the browser has gone while we wrote: no fault of anybody's
+            return
 
 
 async def _watch_rights(
