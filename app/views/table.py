@@ -168,10 +168,8 @@ class Table:
         """Rows `start` to `stop` of the query's order; ties by name, cluster, namespace; unknown values last."""
         where, values = self._where(scope, query)
         place = self.place(query.sort.key)
-        self._index(place)
-        column, way = f"v{place}", "DESC" if query.sort.descending else "ASC"
-        ties = "" if place == 2 else ", v2"
-        rank = f"{column} {way} NULLS LAST{ties}, v0, v1, id"
+        rank = _rank(place, descending=query.sort.descending)
+        self._index(f"{place}{'d' if query.sort.descending else 'a'}", rank)
         text = f"SELECT {self._selected} FROM rows{where} ORDER BY {rank} LIMIT ? OFFSET ?"
         return [self._shown(row) for row in self._db.execute(text, (*values, stop - start, start))]
 
@@ -238,13 +236,13 @@ class Table:
     def _shown(row: tuple[Any, ...]) -> Shown:
         return Shown(row[0], row[1], row[2], row[5:], row[3], row[4])
 
-    def _index(self, place: int) -> None:
-        name = f"v{place}"
+    def _index(self, name: str, rank: str) -> None:
+        """Keep an index in just this order, so that a page is read from its beginning and nothing is sorted."""
         if name in self._indexed:
             return
         if len(self._indexed) >= SORTED_COLUMNS:
             self._db.execute(f"DROP INDEX by_{self._indexed.pop(0)}")
-        self._db.execute(f"CREATE INDEX by_{name} ON rows ({name}, v2)")
+        self._db.execute(f"CREATE INDEX by_{name} ON rows ({rank})")
         self._indexed.append(name)
 
     def _where(self, scope: Scope, query: Query) -> tuple[str, list[Any]]:
@@ -297,6 +295,12 @@ def known(cell: Cell) -> Cell:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     return None if cell == "" else cell
+
+
+def _rank(place: int, *, descending: bool) -> str:
+    """The order of rows by a column: unknown values last, ties by name, cluster, namespace."""
+    ties = "v0, v1" if place == 2 else "v2, v0, v1"
+    return f"v{place} IS NULL, v{place} {'DESC' if descending else 'ASC'}, {ties}"
 
 
 def _visible(scope: Scope, values: list[Any]) -> str:
