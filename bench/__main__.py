@@ -11,7 +11,7 @@ import msgspec
 
 from bench.report import RESULTS, Result, table, write
 
-SUITES = ("ingest", "cache", "fanout", "push", "query", "resync", "end_to_end", "browser", "startup")
+SUITES = ("ingest", "cache", "fanout", "push", "query", "end_to_end", "browser", "startup")
 
 
 def main() -> int:

@@ -549,7 +549,7 @@ class LiveTable extends HTMLElement {
   status() {
     const all = this.mode === "whole" ? this.rows.size : this.total;
     const some = this.mode === "whole" && this.total !== all;
-    const text = !this.loaded ? "" : some ? `${this.total.toLocaleString("en")} of ${all.toLocaleString("en")}` : `${this.total.toLocaleString("en")} objects`;
+    const text = !this.loaded ? "" : some ? `${this.total.toLocaleString("en")} of ${all.toLocaleString("en")}` : `${this.total.toLocaleString("en")} object${this.total === 1 ? "" : "s"}`;
     if (this.count.textContent !== text) this.count.textContent = text;
     this.held_.hidden = !this.held;
     this.held_.textContent = `${this.held} change${this.held === 1 ? "" : "s"} of order held back`;
