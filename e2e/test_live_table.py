@@ -64,11 +64,21 @@ async def count(page, text):
     )
 
 
+NAMES = """() => [...document.querySelectorAll('.lt-row:not([hidden])')]
+  .sort((a, b) => a.dataset.at - b.dataset.at).map((row) => row.querySelector('a').textContent)"""
+
+
 async def names(page):
     """Of the rows on screen, from the top."""
-    return await page.evaluate(
-        """() => [...document.querySelectorAll('.lt-row:not([hidden])')]
-          .sort((a, b) => a.dataset.at - b.dataset.at).map((row) => row.querySelector('a').textContent)"""
+    return await page.evaluate(NAMES)
+
+
+async def topped(page, *wanted):
+    """Wait until the first rows on screen are these: a table draws at the next frame, not at the click."""
+    await page.wait_for_function(
+        f"wanted => {{ const found = ({NAMES})(); return wanted.every((name, n) => found[n] === name); }}",
+        arg=list(wanted),
+        timeout=LONG,
     )
 
 
@@ -79,6 +89,7 @@ async def test_rows_appear_and_change_live(page, running, source) -> None:
     await source.change(gadget(2, status="Failed", level=4), gadget(3), gone=["u1"])
     await page.wait_for_selector(".lt-row[data-level=error] .lt-status:text-is('Failed')")
     await count(page, "2 objects")
+    await topped(page, "gadget-00002", "gadget-00003")
     assert await names(page) == ["gadget-00002", "gadget-00003"]
 
 
@@ -103,12 +114,12 @@ async def test_typing_filters_and_the_address_keeps_the_view(page, running, sour
     await page.click(".lt-th button:has-text('Restarts')")
     await page.click(".lt-th button:has-text('Name')")
     await page.click(".lt-th button:has-text('Name')")
-    assert (await names(page))[0] == "gadget-00039"
+    await topped(page, "gadget-00039")
     await page.wait_for_function("location.search.includes('sort=-name') && location.search.includes('q=')")
 
     await page.reload()
     await count(page, "10 of 40")
-    assert (await names(page))[0] == "gadget-00039"
+    await topped(page, "gadget-00039")
     assert await page.input_value("form.filters [name=q]") == "restarts>2"
 
     await page.fill("form.filters [name=q]", "nobody=1")
@@ -212,5 +223,6 @@ async def test_a_page_that_was_offline_catches_up_with_what_it_missed(page, runn
     await source.change(gadget(3), gone=["u1"])
 
     await page.wait_for_selector(".lt-row a:text-is('gadget-00003')")
+    await topped(page, "gadget-00002", "gadget-00003")
     assert await names(page) == ["gadget-00002", "gadget-00003"]
     await page.wait_for_selector(".lt-badge:not(:has-text('reconnecting'))")
