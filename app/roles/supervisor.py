@@ -58,13 +58,14 @@ async def run(settings: Settings, options: Options, say: Say) -> None:
         loop.add_signal_handler(number, stopping.set)
     _claim_port(settings)
     async with contextlib.AsyncExitStack() as stack:
-        async with tasks.running("stop signal", _wait(stopping)) as stopped:
-            start = asyncio.wait_for(_start(settings, options, say, stack), None)
-            async with tasks.running("start", start) as started:
-                await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if started.done():
-                    started.result()
-                    await stopped
+        async with (
+            tasks.running("stop signal", _wait(stopping)) as stopped,
+            tasks.running("start", _start(settings, options, say, stack)) as started,
+        ):
+            await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if started.done():
+                started.result()
+                await stopped
         say("stopping")
     say("stopped")
 
